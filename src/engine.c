@@ -1,0 +1,441 @@
+#include "engine.h"
+
+#include <errno.h>
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "io.h"
+#include "process.h"
+
+#define EVENTS_AT_ONCE 256
+
+
+/* {======================================================
+** Clocks and timers
+** ======================================================= */
+
+static double read_clock(clockid_t id) {
+  struct timespec time;
+  clock_gettime(id, &time);
+  return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
+}
+
+
+double sheaf_clock_monotonic(void) {
+  return read_clock(CLOCK_MONOTONIC);
+}
+
+
+double sheaf_clock_wall(void) {
+  return read_clock(CLOCK_REALTIME);
+}
+
+
+static bool request_due_before(const sheaf_heap_node *a, const sheaf_heap_node *b) {
+  return SHEAF_HEAP_OWNER(a, sheaf_request, timer)->due <
+         SHEAF_HEAP_OWNER(b, sheaf_request, timer)->due;
+}
+
+
+static bool timer_due_before(const sheaf_heap_node *a, const sheaf_heap_node *b) {
+  return SHEAF_HEAP_OWNER(a, sheaf_timer, node)->due < SHEAF_HEAP_OWNER(b, sheaf_timer, node)->due;
+}
+
+
+void sheaf_engine_set_timer(sheaf_engine *engine, sheaf_request *request, double at) {
+  if (at == INFINITY) {
+    sheaf_heap_remove(&engine->timers, &request->timer);
+    return;
+  }
+  request->due = at;
+  if (sheaf_heap_contains(&request->timer))
+    sheaf_heap_update(&engine->timers, &request->timer);
+  else
+    (void)sheaf_heap_push(&engine->timers, &request->timer);
+}
+
+
+static void fire(sheaf_engine *engine, sheaf_timer *timer) {
+  timer->mail.type = SHEAF_FIRED;
+  sheaf_chain_append(&engine->out, &timer->mail);
+}
+
+
+static void run_timers(sheaf_engine *engine) {
+  sheaf_heap_node *node;
+  while ((node = sheaf_heap_top(&engine->timers)) != NULL) {
+    sheaf_request *request = SHEAF_HEAP_OWNER(node, sheaf_request, timer);
+    if (request->due > engine->now)
+      break;
+    sheaf_heap_remove(&engine->timers, node);
+    sheaf_attempt_timer(engine, request);
+  }
+  while ((node = sheaf_heap_top(&engine->sleepers)) != NULL) {
+    sheaf_timer *timer = SHEAF_HEAP_OWNER(node, sheaf_timer, node);
+    if (timer->due > engine->now)
+      break;
+    sheaf_heap_remove(&engine->sleepers, node);
+    fire(engine, timer);
+  }
+}
+
+/* }====================================================== */
+
+
+/* {======================================================
+** Messages
+** ======================================================= */
+
+void sheaf_engine_deliver(sheaf_engine *engine, sheaf_request *request, int type) {
+  if (type == SHEAF_DONE) {
+    sheaf_engine_set_timer(engine, request, INFINITY);
+    request->stage = SHEAF_STAGE_LUA;
+    request->unread = true;
+    atomic_fetch_add(&engine->buffered, request->answer.body.length);
+    engine->live--;
+  }
+  request->mail.type = type;
+  sheaf_chain_append(&engine->out, &request->mail);
+}
+
+
+/* A request becomes the I/O thread's. Room for its timer is made here, once, so that setting one can't
+   fail later. False where there is no memory for it; then it went back at once. */
+static bool adopt(sheaf_engine *engine, sheaf_request *request) {
+  engine->live++;
+  if (sheaf_heap_reserve(&engine->timers, engine->live))
+    return true;
+  sheaf_attempt_fail(engine, request, SHEAF_KIND_INTERNAL, "not enough memory");
+  return false;
+}
+
+
+static void submit(sheaf_engine *engine, sheaf_request *request) {
+  /* Any odd number will do, but 0 would stay 0 for ever. */
+  request->tries.random = (engine->random += 0x9E3779B97F4A7C15u) | 1;
+  if (adopt(engine, request))
+    sheaf_admission_ready(engine, request);
+}
+
+
+static void answer(sheaf_engine *engine, sheaf_request *request) {
+  double late = request->times.started + request->timeout.attempt;
+  request->stage = SHEAF_STAGE_ANSWERED;
+  request->times.sent = request->times.started;
+  request->times.first_byte = request->times.last_byte = request->due;
+  if (request->due > late) {
+    sheaf_answer_clear(&request->answer);
+    request->answer.kind = SHEAF_KIND_TIMEOUT;
+    request->due = late;
+  }
+  sheaf_engine_set_timer(engine, request, fmin(request->due, request->tries.deadline));
+}
+
+
+static void change(sheaf_engine *engine, sheaf_change *change_) {
+  sheaf_batch *batch = change_->batch;
+  if (change_->concurrency > 0) {
+    sheaf_limiter_set(&batch->queue->limiter, change_->concurrency);
+    sheaf_admission_look(engine, batch->queue);
+  }
+  if (change_->headers != NULL) {
+    sheaf_header_set_drop(batch->headers);
+    batch->headers = change_->headers;
+  }
+  sheaf_batch_drop(batch);
+  free(change_);
+}
+
+
+#define OWNER(message, type, member) \
+  ((type *)(void *)((char *)(message) - offsetof(type, member)))
+
+static void dispatch(sheaf_engine *engine, sheaf_message *message) {
+  switch (message->type) {
+    case SHEAF_SUBMIT:
+      submit(engine, OWNER(message, sheaf_request, mail));
+      break;
+    case SHEAF_AGAIN: {
+      sheaf_request *request = OWNER(message, sheaf_request, mail);
+      double at = request->due;
+      if (adopt(engine, request))
+        sheaf_attempt_again(engine, request, at);
+      break;
+    }
+    case SHEAF_ANSWER:
+      answer(engine, OWNER(message, sheaf_request, mail));
+      break;
+    case SHEAF_CANCEL:
+      sheaf_attempt_cancel(engine, OWNER(message, sheaf_request, cancel));
+      break;
+    case SHEAF_TIMER: {
+      sheaf_timer *timer = OWNER(message, sheaf_timer, mail);
+      if (!sheaf_heap_push(&engine->sleepers, &timer->node))
+        fire(engine, timer);    /* without memory, too early is better than never */
+      break;
+    }
+    case SHEAF_CHANGE:
+      change(engine, OWNER(message, sheaf_change, mail));
+      break;
+  }
+}
+
+
+static void read_inbox(sheaf_engine *engine) {
+  sheaf_chain chain = {NULL, NULL};
+  sheaf_message *message;
+  sheaf_mailbox_take(&engine->inbox, &chain);
+  while ((message = sheaf_chain_take(&chain)) != NULL)
+    dispatch(engine, message);
+}
+
+/* }====================================================== */
+
+
+/* {======================================================
+** The thread
+** ======================================================= */
+
+/* How long the poller may wait. */
+static double patience(const sheaf_engine *engine) {
+  double least = sheaf_multi_patience(engine);
+  const sheaf_heap_node *node = sheaf_heap_top(&engine->timers);
+  if (node != NULL)
+    least = fmin(least, SHEAF_HEAP_OWNER(node, sheaf_request, timer)->due - engine->now);
+  node = sheaf_heap_top(&engine->sleepers);
+  if (node != NULL)
+    least = fmin(least, SHEAF_HEAP_OWNER(node, sheaf_timer, node)->due - engine->now);
+  return least == INFINITY ? -1 : fmax(0, least);
+}
+
+
+static void wait_for_events(sheaf_engine *engine) {
+  sheaf_event events[EVENTS_AT_ONCE];
+  int count = sheaf_poller_wait(engine->poller, patience(engine), events, EVENTS_AT_ONCE);
+  engine->now = engine->clock();
+  for (int i = 0; i < count; i++) {
+    if (events[i].fd == engine->inbox.read_fd)
+      read_inbox(engine);
+    else
+      sheaf_multi_event(engine, &events[i]);
+  }
+}
+
+
+/* One pass: what came in, what is due, what may start, what ended. Everything for the Lua thread goes
+   over in one go, so that it is woken once. */
+static void *run(void *data) {
+  sheaf_engine *engine = data;
+  engine->now = engine->clock();
+  while (!atomic_load(&engine->stop)) {
+    run_timers(engine);
+    sheaf_admission_run(engine);
+    sheaf_multi_run(engine);
+    sheaf_mailbox_post(&engine->outbox, &engine->out);
+    if (engine->queues == NULL)
+      wait_for_events(engine);
+    else
+      engine->now = engine->clock();
+  }
+  if (!atomic_load(&engine->abandon))
+    sheaf_pools_free(engine);
+  return NULL;
+}
+
+/* }====================================================== */
+
+
+/* {======================================================
+** For the Lua thread
+** ======================================================= */
+
+sheaf_engine *sheaf_engine_new(sheaf_clock clock) {
+  sheaf_engine *engine = calloc(1, sizeof *engine);
+  if (engine == NULL)
+    return NULL;
+  engine->clock = clock;
+  engine->pid = getpid();
+  engine->random = (uint64_t)(sheaf_clock_wall() * 1e9) ^ ((uint64_t)engine->pid << 32);
+  engine->log = sheaf_log_level();
+  sheaf_heap_init(&engine->timers, request_due_before);
+  sheaf_heap_init(&engine->sleepers, timer_due_before);
+  int error = sheaf_mailbox_open(&engine->inbox);
+  if (error != 0) {
+    free(engine);
+    errno = error;
+    return NULL;
+  }
+  error = sheaf_mailbox_open(&engine->outbox);
+  if (error != 0) {
+    sheaf_mailbox_close(&engine->inbox);
+    free(engine);
+    errno = error;
+    return NULL;
+  }
+  return engine;
+}
+
+
+/* Signals belong to the host's threads: they are blocked while the new one (and those that libcurl
+   starts for names) inherits its mask. */
+static int start_thread(sheaf_engine *engine) {
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  int error = pthread_create(&engine->thread, NULL, run, engine);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  return error;
+}
+
+
+int sheaf_engine_start(sheaf_engine *engine, const char **what) {
+  if (engine->running)
+    return 0;
+  int error = sheaf_process_prepare(what);
+  if (error != 0)
+    return error;
+  if (engine->poller == NULL) {
+    *what = "an epoll descriptor";
+    engine->poller = sheaf_poller_new();
+    if (engine->poller == NULL)
+      return errno;
+    error = sheaf_poller_add(engine->poller, engine->inbox.read_fd, SHEAF_READABLE);
+    if (error != 0) {
+      sheaf_poller_free(engine->poller);
+      engine->poller = NULL;
+      return error;
+    }
+  }
+  *what = "a thread";
+  error = start_thread(engine);
+  if (error == 0) {
+    engine->running = true;
+    sheaf_process_register(engine);
+  }
+  return error;
+}
+
+
+void sheaf_engine_halt(sheaf_engine *engine, bool abandon) {
+  atomic_store(&engine->abandon, abandon);
+  atomic_store(&engine->stop, true);
+  sheaf_mailbox_wake(&engine->inbox);
+  pthread_join(engine->thread, NULL);
+}
+
+
+void sheaf_engine_discard(sheaf_chain *chain) {
+  sheaf_message *message;
+  while ((message = sheaf_chain_take(chain)) != NULL) {
+    switch (message->type) {
+      case SHEAF_TIMER:
+      case SHEAF_FIRED:
+        free(OWNER(message, sheaf_timer, mail));
+        break;
+      case SHEAF_RETRIED:
+        free(OWNER(message, sheaf_notice, mail));
+        break;
+      case SHEAF_CHANGE: {
+        sheaf_change *dropped = OWNER(message, sheaf_change, mail);
+        if (dropped->headers != NULL)
+          sheaf_header_set_drop(dropped->headers);
+        sheaf_batch_drop(dropped->batch);
+        free(dropped);
+        break;
+      }
+    }
+  }
+}
+
+
+static void free_lists(sheaf_engine *engine) {
+  sheaf_chain chain = engine->out;
+  sheaf_heap_node *node;
+  sheaf_engine_discard(&chain);
+  sheaf_mailbox_take(&engine->inbox, &chain);
+  sheaf_engine_discard(&chain);
+  sheaf_mailbox_take(&engine->outbox, &chain);
+  sheaf_engine_discard(&chain);
+  while ((node = sheaf_heap_pop(&engine->sleepers)) != NULL)
+    free(SHEAF_HEAP_OWNER(node, sheaf_timer, node));
+  sheaf_admission_forget(engine);
+}
+
+
+void sheaf_engine_free(sheaf_engine *engine) {
+  if (engine->running && sheaf_engine_alien(engine))
+    return;                     /* its locks may be held by a thread that isn't here */
+  if (engine->running) {
+    sheaf_process_unregister(engine);
+    sheaf_engine_halt(engine, false);
+  }
+  free_lists(engine);
+  if (engine->poller != NULL)
+    sheaf_poller_free(engine->poller);
+  sheaf_mailbox_close(&engine->inbox);
+  sheaf_mailbox_close(&engine->outbox);
+  sheaf_heap_free(&engine->timers);
+  sheaf_heap_free(&engine->sleepers);
+  free(engine->sockets);
+  free(engine);
+}
+
+
+bool sheaf_engine_alien(const sheaf_engine *engine) {
+  return engine->pid != getpid();
+}
+
+
+bool sheaf_engine_running(const sheaf_engine *engine) {
+  return engine->running;
+}
+
+
+void sheaf_engine_post(sheaf_engine *engine, sheaf_message *message, int type) {
+  sheaf_chain chain = {NULL, NULL};
+  message->type = type;
+  sheaf_chain_append(&chain, message);
+  sheaf_mailbox_post(&engine->inbox, &chain);
+}
+
+
+void sheaf_engine_take(sheaf_engine *engine, sheaf_chain *chain) {
+  sheaf_mailbox_take(&engine->outbox, chain);
+}
+
+
+int sheaf_engine_fd(const sheaf_engine *engine) {
+  return engine->outbox.read_fd;
+}
+
+
+void sheaf_engine_wake(sheaf_engine *engine) {
+  sheaf_mailbox_wake(&engine->outbox);
+}
+
+
+void sheaf_engine_nudge(sheaf_engine *engine) {
+  sheaf_mailbox_wake(&engine->inbox);
+}
+
+
+void sheaf_engine_consumed(sheaf_engine *engine, sheaf_request *request) {
+  if (!request->unread)
+    return;
+  request->unread = false;
+  atomic_fetch_sub(&engine->buffered, request->answer.body.length);
+  if (atomic_load(&engine->starved)) {
+    atomic_store(&engine->starved, false);
+    sheaf_mailbox_wake(&engine->inbox);
+  }
+}
+
+
+double sheaf_engine_now(const sheaf_engine *engine) {
+  return engine->clock();
+}
+
+/* }====================================================== */

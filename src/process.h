@@ -1,0 +1,25 @@
+/* What there is once in a process: libcurl's start, and the stop of every I/O thread at exit. */
+#ifndef SHEAF_PROCESS_H
+#define SHEAF_PROCESS_H
+
+#include <stdbool.h>
+
+struct sheaf_engine;
+
+/* Initialises libcurl and then registers the handler that stops all engines at exit, in this order, so
+   that at exit the threads are gone before TLS is. Any number of times; returns 0, or an errno with
+   *what naming what was refused. */
+int sheaf_process_prepare(const char **what);
+
+/* Engines with a running thread. */
+void sheaf_process_register(struct sheaf_engine *engine);
+void sheaf_process_unregister(struct sheaf_engine *engine);
+
+/* Keeps the shared object that holds this code in memory until the process ends: a thread may still run
+   in it when the last Lua state has let go of it. */
+void sheaf_process_pin(void);
+
+/* In engine.c: stops and joins an engine's thread. */
+void sheaf_engine_halt(struct sheaf_engine *engine, bool abandon);
+
+#endif
