@@ -1,6 +1,12 @@
 # make              builds for LUA (lua5.4, lua5.3, lua5.2, lua5.1 or luajit)
-# make demo, test   what README says; they install what is missing
-# make help         lists all targets
+# make install      puts the built module for LUA under PREFIX
+# make demo         labels 1,000 texts against a local server, and compares
+# make test         runs all tests on all Luas; make check does so without installing anything
+# make lint         luacheck, cppcheck, and the rockspec
+# make asan         the tests once more, under AddressSanitizer and UBSan
+# make bench-quick  CPU per request, against aiohttp
+# make env          prints what puts the built tree on Lua's paths: eval "$(make -s env)"
+# make clean        removes what was built
 
 LUA      ?= lua5.4
 CC       ?= gcc
@@ -26,6 +32,7 @@ MODULE  := $(BUILD)/$(LUA)/sheaf/core.so
 C_TESTS := $(patsubst spec/c/%_test.c,$(BUILD)/c/%_test,$(wildcard spec/c/*_test.c))
 
 ALL_LUAS := lua5.4 lua5.3 lua5.2 lua5.1 luajit
+LUAS     ?= $(ALL_LUAS)
 
 .DELETE_ON_ERROR:
 .PHONY: all
@@ -43,15 +50,32 @@ $(MODULE): $(OBJECTS)
 .PHONY: env
 env:
 	@echo 'export LUA_PATH="$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;$${LUA_PATH:-;;}"'
-	@echo 'export LUA_CPATH="$(CURDIR)/$(BUILD)/$(LUA)/?.so;$${LUA_CPATH:-;;}"'
+	@echo 'export LUA_CPATH="$(abspath $(BUILD))/$(LUA)/?.so;$${LUA_CPATH:-;;}"'
+
+# For LuaJIT that is 5.1's folders, where it looks, too.
+SHARE_DIR := $(DESTDIR)$(PREFIX)/share/lua/$(LUA_VERSION)/sheaf
+LIB_DIR   := $(DESTDIR)$(PREFIX)/lib/lua/$(LUA_VERSION)/sheaf
+
+.PHONY: install
+install: $(MODULE)
+	install -d $(SHARE_DIR)/host $(LIB_DIR)
+	install -m 644 lua/sheaf/*.lua $(SHARE_DIR)
+	install -m 644 lua/sheaf/host/*.lua $(SHARE_DIR)/host
+	install -m 755 $(MODULE) $(LIB_DIR)
 
 # --- What the two commands need ---------------------------------------------------------------------
 
-DEMO_PACKAGES := gcc libc6-dev lua5.4 liblua5.4-dev libcurl4-openssl-dev lua-cjson nginx-light \
-                 libnginx-mod-http-lua openssl curl procps
+BUILD_PACKAGES := gcc libc6-dev libcurl4-openssl-dev lua-cjson
+DEMO_PACKAGES := $(BUILD_PACKAGES) lua5.4 liblua5.4-dev nginx-light libnginx-mod-http-lua openssl curl \
+                 procps
 TEST_PACKAGES := $(DEMO_PACKAGES) lua5.3 liblua5.3-dev lua5.2 liblua5.2-dev lua5.1 liblua5.1-0-dev \
-                 luajit2 libluajit2-5.1-dev lua-busted libcmocka-dev
-LINT_PACKAGES := lua-check cppcheck clang-tidy-14 clang-format-14 luarocks
+                 luajit2 libluajit2-5.1-dev lua-busted libcmocka-dev luarocks binutils
+LINT_PACKAGES := lua-check cppcheck luarocks
+BENCH_PACKAGES := $(DEMO_PACKAGES) python3-aiohttp util-linux
+
+# What LUA itself comes in.
+LUA_PACKAGES  := $(if $(findstring luajit,$(LUA)),luajit2 libluajit2-5.1-dev,$(LUA) \
+                   $(if $(findstring 5.1,$(LUA)),liblua5.1-0-dev,lib$(LUA)-dev))
 
 # Installs what is missing of the packages named. nginx is wanted as a program, not as a service that
 # starts with the machine: the policy file keeps it from being started.
@@ -71,14 +95,32 @@ define install_missing
 	rm -f $$log
 endef
 
-.PHONY: deps-demo deps-test deps-lint deps
+.PHONY: deps deps-demo deps-test deps-lint deps-bench
+deps:
+	$(call install_missing,$(BUILD_PACKAGES) $(LUA_PACKAGES))
 deps-demo:
 	$(call install_missing,$(DEMO_PACKAGES))
 deps-test:
 	$(call install_missing,$(TEST_PACKAGES))
 deps-lint:
-	$(call install_missing,$(TEST_PACKAGES) $(LINT_PACKAGES))
-deps: deps-test
+	$(call install_missing,$(LINT_PACKAGES))
+deps-bench:
+	$(call install_missing,$(BENCH_PACKAGES))
+
+# --- Demo and bench -----------------------------------------------------------------------------------
+
+# Runs a Lua 5.4 script on the built tree.
+RUN_LUA = eval "$$($(MAKE) --no-print-directory -s env LUA=lua5.4)" && exec lua5.4
+
+.PHONY: demo
+demo: deps-demo
+	@$(MAKE) --no-print-directory -s LUA=lua5.4 all
+	@$(RUN_LUA) examples/demo.lua $(BUILD)/demo.jsonl
+
+.PHONY: bench-quick
+bench-quick: deps-bench
+	@$(MAKE) --no-print-directory -s LUA=lua5.4 all
+	@$(RUN_LUA) bench/quick
 
 # --- Tests ------------------------------------------------------------------------------------------
 
@@ -92,12 +134,31 @@ test: deps-test
 
 .PHONY: check
 check: $(C_TESTS)
-	@for lua in $(ALL_LUAS); do $(MAKE) --no-print-directory -s LUA=$$lua all || exit 1; done
-	@BUILD=$(BUILD) spec/run $(ALL_LUAS)
+	@for lua in $(LUAS); do $(MAKE) --no-print-directory -s LUA=$$lua all || exit 1; done
+	@BUILD=$(BUILD) spec/run $(LUAS)
+
+# The sanitizers' runtime has to come before the interpreter, which isn't built with it. Leaks are looked
+# for in the C tests only: an interpreter that ends by os.exit leaves its memory to the kernel.
+SANITIZE := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+
+.PHONY: asan
+asan: deps-test
+	@ASAN=1 $(MAKE) --no-print-directory -s BUILD=$(BUILD)/asan LUAS=lua5.4 CFLAGS='$(SANITIZE)' check
+
+# --- Looking at the source --------------------------------------------------------------------------
+
+LUA_SCRIPTS := bench/quick
+
+.PHONY: lint
+lint: deps-lint
+	luacheck --quiet lua spec examples bench $(LUA_SCRIPTS) *.rockspec
+	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr \
+	  --error-exitcode=1 -Isrc src
+	luarocks lint *.rockspec
 
 .PHONY: help
 help:
-	@sed -n 's/^# make/make/p' Makefile; grep -o '^\.PHONY: .*' Makefile | cut -d' ' -f2-
+	@sed -n 's/^# make /make /p' Makefile
 
 .PHONY: clean
 clean:

@@ -20,9 +20,10 @@ static void join_ring(sheaf_queue *queue, sheaf_batch *batch) {
 
 
 static void leave_ring(sheaf_queue *queue, sheaf_batch *batch) {
-  if (batch->ring_next == batch)
+  if (batch->ring_next == batch) {
     queue->ring = NULL;
-  else {
+    atomic_store(&queue->saturated, false);
+  } else {
     batch->ring_next->ring_previous = batch->ring_previous;
     batch->ring_previous->ring_next = batch->ring_next;
     if (queue->ring == batch)
@@ -105,6 +106,10 @@ static void park(sheaf_engine *engine, sheaf_request *request, sheaf_heap *heap)
   }
   request->parked = heap;
   request->stage = SHEAF_STAGE_PARKED;
+  /* The room in the pool that it was called back for is another's now. */
+  const sheaf_pool *pool = request->host->pool;
+  if (heap != &pool->waiting && pool->waiting.count > 0)
+    sheaf_pool_unpark(engine, request->host);
 }
 
 
@@ -131,13 +136,14 @@ static void start(sheaf_engine *engine, sheaf_request *request) {
   request->times = (sheaf_times){.started = engine->now};
   sheaf_count(&counters->attempts, 1);
   sheaf_count(&counters->in_flight, 1);
+  engine->on_wire++;
   if (request->attempts++ > 0)
     sheaf_count(&counters->retried, 1);
   join_wire(request);
   if (request->transport) {
     request->stage = SHEAF_STAGE_ASKED;
     sheaf_engine_set_timer(engine, request, INFINITY);
-    sheaf_engine_deliver(engine, request, SHEAF_ASK);
+    sheaf_engine_ask(engine, request);
     return;
   }
   request->stage = SHEAF_STAGE_WIRE;
@@ -179,6 +185,7 @@ static bool admit(sheaf_engine *engine, sheaf_queue *queue) {
     if (queue->ring == batch)
       queue->ring = batch->ring_next;
   }
+  atomic_store(&queue->saturated, queue->ring != NULL);
   return true;
 }
 

@@ -27,6 +27,7 @@ static void leave_wire(sheaf_engine *engine, sheaf_request *request) {
   if (request->transfer != NULL)
     sheaf_pool_release(engine, request);
   sheaf_count(&batch->counters.in_flight, -1);
+  engine->on_wire--;
   sheaf_limiter_release(&queue->limiter);
   sheaf_admission_look(engine, queue);
 }
@@ -54,7 +55,7 @@ static void tell(sheaf_engine *engine, const sheaf_request *request, const sheaf
   notice->kind = verdict->kind;
   notice->wait = fmax(0, verdict->at - engine->now);
   notice->mail.type = SHEAF_RETRIED;
-  sheaf_chain_append(&engine->out, &notice->mail);
+  sheaf_engine_send(engine, &notice->mail);
 }
 
 
@@ -68,12 +69,13 @@ void sheaf_attempt_again(sheaf_engine *engine, sheaf_request *request, double at
 void sheaf_attempt_fail(sheaf_engine *engine, sheaf_request *request, sheaf_kind kind,
                         const char *message) {
   sheaf_answer *answer = &request->answer;
+  request->times.ended = engine->now;
   answer->kind = kind;
   if (message != NULL) {
     free(answer->message);
     answer->message = strdup(message);
   }
-  sheaf_engine_deliver(engine, request, SHEAF_DONE);
+  sheaf_engine_deliver(engine, request);
 }
 
 
@@ -163,7 +165,7 @@ void sheaf_attempt_end(sheaf_engine *engine, sheaf_request *request, bool perman
     return;
   }
   request->answer.kind = verdict.kind;
-  sheaf_engine_deliver(engine, request, SHEAF_DONE);
+  sheaf_engine_deliver(engine, request);
 }
 
 
@@ -230,5 +232,5 @@ void sheaf_attempt_cancel(sheaf_engine *engine, sheaf_request *request) {
     engine->live--;
   }
   request->cancel.type = SHEAF_CANCELLED;
-  sheaf_chain_append(&engine->out, &request->cancel);
+  sheaf_engine_send(engine, &request->cancel);
 }

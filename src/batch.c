@@ -44,6 +44,7 @@ sheaf_queue *sheaf_queue_new(int concurrency) {
   if (queue == NULL)
     return NULL;
   atomic_init(&queue->references, 1);
+  atomic_init(&queue->saturated, false);
   sheaf_limiter_init(&queue->limiter, concurrency);
   return queue;
 }

@@ -36,6 +36,10 @@ typedef struct sheaf_header_set {
    with the same limiter; the last one that goes frees it. */
 typedef struct sheaf_queue {
   atomic_int references;
+  /* All permits are out and more requests wait: one more is no reason to wake the I/O thread, which comes
+     by as soon as a permit comes back. Set by the I/O thread, read by the Lua thread under the inbox's
+     lock: cleared before the I/O thread looks into its inbox for the last time, and sleeps. */
+  atomic_bool saturated;
   /* The I/O thread's: */
   sheaf_limiter limiter;
   struct sheaf_batch *ring;     /* the batches with requests waiting, circular; the next one to serve */

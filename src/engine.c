@@ -12,6 +12,12 @@
 
 #define EVENTS_AT_ONCE 256
 
+/* Answers are handed over when there is one for every so many attempts on the wire, at most so many, and
+   after so many seconds in any case. */
+#define HOLD_SHARE 8
+#define HOLD_MOST 32
+#define HOLD 0.0005
+
 
 /* {======================================================
 ** Clocks and timers
@@ -60,7 +66,7 @@ void sheaf_engine_set_timer(sheaf_engine *engine, sheaf_request *request, double
 
 static void fire(sheaf_engine *engine, sheaf_timer *timer) {
   timer->mail.type = SHEAF_FIRED;
-  sheaf_chain_append(&engine->out, &timer->mail);
+  sheaf_engine_send(engine, &timer->mail);
 }
 
 
@@ -89,16 +95,49 @@ static void run_timers(sheaf_engine *engine) {
 ** Messages
 ** ======================================================= */
 
-void sheaf_engine_deliver(sheaf_engine *engine, sheaf_request *request, int type) {
-  if (type == SHEAF_DONE) {
-    sheaf_engine_set_timer(engine, request, INFINITY);
-    request->stage = SHEAF_STAGE_LUA;
-    request->unread = true;
-    atomic_fetch_add(&engine->buffered, request->answer.body.length);
-    engine->live--;
-  }
-  request->mail.type = type;
+void sheaf_engine_send(sheaf_engine *engine, sheaf_message *message) {
+  sheaf_chain_append(&engine->out, message);
+  engine->out_urgent = true;
+}
+
+
+void sheaf_engine_ask(sheaf_engine *engine, sheaf_request *request) {
+  request->mail.type = SHEAF_ASK;
+  sheaf_engine_send(engine, &request->mail);
+}
+
+
+void sheaf_engine_deliver(sheaf_engine *engine, sheaf_request *request) {
+  sheaf_engine_set_timer(engine, request, INFINITY);
+  request->stage = SHEAF_STAGE_LUA;
+  request->unread = true;
+  atomic_fetch_add(&engine->buffered, request->answer.body.length);
+  engine->live--;
+  request->mail.type = SHEAF_DONE;
   sheaf_chain_append(&engine->out, &request->mail);
+  if (engine->out_done++ == 0)
+    engine->out_since = engine->now;
+}
+
+
+/* Waking the Lua thread costs more than an answer. With many attempts on the wire, answers are handed over
+   a few at a time, or after HOLD; with few, each at once. */
+static double hold_until(const sheaf_engine *engine) {
+  int few = engine->on_wire / HOLD_SHARE;
+  if (engine->out.first == NULL)
+    return INFINITY;
+  if (engine->out_urgent || engine->out_done >= (few < HOLD_MOST ? few : HOLD_MOST))
+    return engine->now;
+  return engine->out_since + HOLD;
+}
+
+
+static void post_out(sheaf_engine *engine) {
+  if (hold_until(engine) > engine->now)
+    return;
+  sheaf_mailbox_post(&engine->outbox, &engine->out, NULL);
+  engine->out_done = 0;
+  engine->out_urgent = false;
 }
 
 
@@ -188,6 +227,8 @@ static void read_inbox(sheaf_engine *engine) {
   sheaf_chain chain = {NULL, NULL};
   sheaf_message *message;
   sheaf_mailbox_take(&engine->inbox, &chain);
+  /* Only now: a nudge that was taken tells of a clock that was moved before it. */
+  engine->now = engine->clock();
   while ((message = sheaf_chain_take(&chain)) != NULL)
     dispatch(engine, message);
 }
@@ -201,7 +242,7 @@ static void read_inbox(sheaf_engine *engine) {
 
 /* How long the poller may wait. */
 static double patience(const sheaf_engine *engine) {
-  double least = sheaf_multi_patience(engine);
+  double least = fmin(sheaf_multi_patience(engine), hold_until(engine) - engine->now);
   const sheaf_heap_node *node = sheaf_heap_top(&engine->timers);
   if (node != NULL)
     least = fmin(least, SHEAF_HEAP_OWNER(node, sheaf_request, timer)->due - engine->now);
@@ -212,16 +253,22 @@ static double patience(const sheaf_engine *engine) {
 }
 
 
-static void wait_for_events(sheaf_engine *engine) {
+static void wait_for_events(sheaf_engine *engine, double seconds) {
   sheaf_event events[EVENTS_AT_ONCE];
-  int count = sheaf_poller_wait(engine->poller, patience(engine), events, EVENTS_AT_ONCE);
+  int count = sheaf_poller_wait(engine->poller, seconds, events, EVENTS_AT_ONCE);
   engine->now = engine->clock();
   for (int i = 0; i < count; i++) {
-    if (events[i].fd == engine->inbox.read_fd)
-      read_inbox(engine);
-    else
+    if (events[i].fd != engine->inbox.read_fd)
       sheaf_multi_event(engine, &events[i]);
   }
+}
+
+
+/* For top, gdb and perf; 15 letters at most. */
+static void name_thread(void) {
+#if defined(__linux__)
+  (void)pthread_setname_np(pthread_self(), "sheaf-io");
+#endif
 }
 
 
@@ -229,16 +276,20 @@ static void wait_for_events(sheaf_engine *engine) {
    over in one go, so that it is woken once. */
 static void *run(void *data) {
   sheaf_engine *engine = data;
-  engine->now = engine->clock();
-  while (!atomic_load(&engine->stop)) {
+  name_thread();
+  for (;;) {
+    read_inbox(engine);
+    /* Looked at behind the inbox, whose reading may have taken the wake-up that came with it. */
+    if (atomic_load(&engine->stop))
+      break;
     run_timers(engine);
     sheaf_admission_run(engine);
     sheaf_multi_run(engine);
-    sheaf_mailbox_post(&engine->outbox, &engine->out);
+    post_out(engine);
+    /* What is in the inbox keeps us from sleeping, not from looking: a Lua thread that submits without a
+       pause would starve the wire. */
     if (engine->queues == NULL)
-      wait_for_events(engine);
-    else
-      engine->now = engine->clock();
+      wait_for_events(engine, sheaf_mailbox_waiting(&engine->inbox) ? 0 : patience(engine));
   }
   if (!atomic_load(&engine->abandon))
     sheaf_pools_free(engine);
@@ -256,9 +307,10 @@ sheaf_engine *sheaf_engine_new(sheaf_clock clock) {
   sheaf_engine *engine = calloc(1, sizeof *engine);
   if (engine == NULL)
     return NULL;
+  sheaf_process_enter();
   engine->clock = clock;
-  engine->pid = getpid();
-  engine->random = (uint64_t)(sheaf_clock_wall() * 1e9) ^ ((uint64_t)engine->pid << 32);
+  engine->generation = sheaf_process_generation();
+  engine->random = (uint64_t)(sheaf_clock_wall() * 1e9) ^ ((uint64_t)getpid() << 32);
   engine->log = sheaf_log_level();
   sheaf_heap_init(&engine->timers, request_due_before);
   sheaf_heap_init(&engine->sleepers, timer_due_before);
@@ -294,7 +346,7 @@ static int start_thread(sheaf_engine *engine) {
 int sheaf_engine_start(sheaf_engine *engine, const char **what) {
   if (engine->running)
     return 0;
-  int error = sheaf_process_prepare(what);
+  int error = sheaf_process_start(what);
   if (error != 0)
     return error;
   if (engine->poller == NULL) {
@@ -385,7 +437,7 @@ void sheaf_engine_free(sheaf_engine *engine) {
 
 
 bool sheaf_engine_alien(const sheaf_engine *engine) {
-  return engine->pid != getpid();
+  return engine->generation != sheaf_process_generation();
 }
 
 
@@ -398,7 +450,17 @@ void sheaf_engine_post(sheaf_engine *engine, sheaf_message *message, int type) {
   sheaf_chain chain = {NULL, NULL};
   message->type = type;
   sheaf_chain_append(&chain, message);
-  sheaf_mailbox_post(&engine->inbox, &chain);
+  sheaf_mailbox_post(&engine->inbox, &chain, NULL);
+}
+
+
+/* One with a deadline has a timer to be set. */
+void sheaf_engine_submit(sheaf_engine *engine, sheaf_request *request) {
+  sheaf_chain chain = {NULL, NULL};
+  bool may_wait = request->tries.deadline == INFINITY;
+  request->mail.type = SHEAF_SUBMIT;
+  sheaf_chain_append(&chain, &request->mail);
+  sheaf_mailbox_post(&engine->inbox, &chain, may_wait ? &request->batch->queue->saturated : NULL);
 }
 
 

@@ -85,6 +85,9 @@ bool sheaf_engine_running(const sheaf_engine *engine);
 /* Posts a message of the given type. The thread must be running. */
 void sheaf_engine_post(sheaf_engine *engine, sheaf_message *message, int type);
 
+/* Posts a new request. The I/O thread is not woken for one that couldn't go out yet anyway. */
+void sheaf_engine_submit(sheaf_engine *engine, sheaf_request *request);
+
 /* Appends what has come back to chain. */
 void sheaf_engine_take(sheaf_engine *engine, sheaf_chain *chain);
 

@@ -4,7 +4,6 @@
 #define SHEAF_IO_H
 
 #include <pthread.h>
-#include <sys/types.h>
 
 #include "engine.h"
 #include "poller.h"
@@ -27,7 +26,7 @@ struct sheaf_engine {
   /* Set before the thread starts, then constant: */
   sheaf_clock clock;
   pthread_t thread;
-  pid_t pid;
+  unsigned generation;          /* of the process: forked children have others */
   bool running;                 /* the Lua thread's */
   struct sheaf_engine *registered_next;  /* guarded by the process's list lock: process.c */
 
@@ -41,7 +40,11 @@ struct sheaf_engine {
   /* The I/O thread's: */
   sheaf_poller *poller;
   double now;                   /* by clock, at the last wake-up */
-  sheaf_chain out;              /* goes to the outbox at the end of a pass */
+  sheaf_chain out;              /* goes to the outbox, at once or when a few have gathered */
+  int out_done;                 /* responses in it */
+  bool out_urgent;              /* something else is in it */
+  double out_since;             /* when the first came, by clock */
+  int on_wire;                  /* attempts in progress */
   sheaf_heap timers;            /* of sheaf_request.timer */
   sheaf_heap sleepers;          /* of sheaf_timer.node */
   size_t live;                  /* requests the I/O thread has: the size timers and heaps must have */
@@ -59,7 +62,13 @@ struct sheaf_engine {
 /* --- engine.c --- */
 
 /* Hands a request with its answer to the Lua thread. */
-void sheaf_engine_deliver(sheaf_engine *engine, sheaf_request *request, int type);
+void sheaf_engine_deliver(sheaf_engine *engine, sheaf_request *request);
+
+/* Has the Lua thread ask a request's transport for an answer; the request stays ours. */
+void sheaf_engine_ask(sheaf_engine *engine, sheaf_request *request);
+
+/* Sends any other message to the Lua thread. */
+void sheaf_engine_send(sheaf_engine *engine, sheaf_message *message);
 
 /* Sets, moves or (INFINITY) removes a request's timer. Can't fail: room was reserved at submit. */
 void sheaf_engine_set_timer(sheaf_engine *engine, sheaf_request *request, double at);

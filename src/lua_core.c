@@ -431,7 +431,7 @@ __attribute__((visibility("default"))) int luaopen_sheaf_core(lua_State *L);
 
 int luaopen_sheaf_core(lua_State *L) {
   check_once(L);
-  sheaf_process_pin();
+  sheaf_process_enter();
   push_state(L);
   int state_index = lua_gettop(L);
   lua_newtable(L);
@@ -439,6 +439,7 @@ int luaopen_sheaf_core(lua_State *L) {
   sheaf_lua_open_batch(L, state_index);
   sheaf_lua_open_request(L, state_index);
   sheaf_lua_open_histogram(L, state_index);
+  sheaf_lua_open_json(L, state_index);
   sheaf_lua_add(L, functions, state_index);
   lua_pushliteral(L, SHEAF_VERSION);
   lua_setfield(L, -2, "version");

@@ -80,6 +80,7 @@ bool sheaf_lua_yieldable(lua_State *L);
 void sheaf_lua_open_batch(lua_State *L, int state_index);
 void sheaf_lua_open_request(lua_State *L, int state_index);
 void sheaf_lua_open_histogram(lua_State *L, int state_index);
+void sheaf_lua_open_json(lua_State *L, int state_index);
 
 /* luaL_setfuncs with one upvalue, in all versions: adds functions to the table on top. */
 void sheaf_lua_add(lua_State *L, const luaL_Reg *functions, int state_index);

@@ -141,7 +141,7 @@ static int start_request(lua_State *L) {
   request->told = lua_toboolean(L, ARG_TOLD) != 0;
   request->tries.submitted = sheaf_engine_now(engine);
   request->tries.deadline = request->tries.submitted + settings->timeout.total;
-  sheaf_engine_post(engine, &request->mail, SHEAF_SUBMIT);
+  sheaf_engine_submit(engine, request);
   lua_pushinteger(L, (lua_Integer)slot);
   return 1;
 }

@@ -102,13 +102,22 @@ static void join_chains(sheaf_chain *to, sheaf_chain *from) {
 }
 
 
-void sheaf_mailbox_post(sheaf_mailbox *box, sheaf_chain *chain) {
+void sheaf_mailbox_post(sheaf_mailbox *box, sheaf_chain *chain, const atomic_bool *quiet) {
   if (chain->first == NULL)
     return;
   pthread_mutex_lock(&box->lock);
   join_chains(&box->posted, chain);
-  signal_locked(box);
+  if (quiet == NULL || !atomic_load(quiet))
+    signal_locked(box);
   pthread_mutex_unlock(&box->lock);
+}
+
+
+bool sheaf_mailbox_waiting(sheaf_mailbox *box) {
+  pthread_mutex_lock(&box->lock);
+  bool waiting = box->posted.first != NULL;
+  pthread_mutex_unlock(&box->lock);
+  return waiting;
 }
 
 

@@ -4,6 +4,7 @@
 #define SHEAF_MAILBOX_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -22,7 +23,7 @@ typedef struct sheaf_chain {
 typedef struct sheaf_mailbox {
   pthread_mutex_t lock;         /* guards posted and signalled */
   sheaf_chain posted;
-  bool signalled;               /* the descriptor is readable, or about to be */
+  bool signalled;               /* the descriptor is readable */
   int read_fd, write_fd;        /* the same one where there is an eventfd, else a pipe */
 } sheaf_mailbox;
 
@@ -32,8 +33,12 @@ int sheaf_mailbox_open(sheaf_mailbox *box);
 /* Closes the descriptor. Messages still inside belong to the caller: take them first. */
 void sheaf_mailbox_close(sheaf_mailbox *box);
 
-/* Appends a chain (which becomes empty) and makes the descriptor readable if it wasn't. */
-void sheaf_mailbox_post(sheaf_mailbox *box, sheaf_chain *chain);
+/* Appends a chain (which becomes empty) and makes the descriptor readable if it wasn't; not so if
+   *quiet is true, which is read under the lock. NULL: never quiet. */
+void sheaf_mailbox_post(sheaf_mailbox *box, sheaf_chain *chain, const atomic_bool *quiet);
+
+/* Whether there is something to take. */
+bool sheaf_mailbox_waiting(sheaf_mailbox *box);
 
 /* Makes the descriptor readable without a message. */
 void sheaf_mailbox_wake(sheaf_mailbox *box);

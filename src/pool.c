@@ -9,6 +9,13 @@
 #define ROOM_PLAIN 256
 #define ROOM_TLS 1024
 
+/* Streams that libcurl puts on one HTTP/2 connection: its own limit, and RFC 9113 §6.5.2 asks servers to
+   allow no fewer. */
+#define STREAMS_PER_CONNECTION 100
+
+/* Names of a host that doesn't answer that are looked up at once. */
+#define RESOLVERS_MOST 4
+
 /* Idle easy handles a pool keeps beyond what is on the wire. */
 #define IDLE_TRANSFERS 64
 
@@ -86,14 +93,17 @@ sheaf_host *sheaf_pool_host(sheaf_pool *pool, const sheaf_url *url) {
 
 /* An attempt now would open a connection. */
 static bool needs_connection(const sheaf_host *host) {
-  return host->protocol == SHEAF_HTTP2 ? host->sockets == 0 : host->sockets <= host->busy;
+  if (host->protocol == SHEAF_HTTP2)
+    return host->busy >= (host->sockets - (host->shaking ? 1 : 0)) * STREAMS_PER_CONNECTION;
+  return host->busy >= host->sockets;
 }
 
 
 /* Another attempt would open a connection while one is being opened: a slow name would then cost a
-   resolver thread each. */
+   resolver thread each. But where that came to nothing, all of them would time out one by one. */
 static bool opens_another(const sheaf_host *host) {
-  return host->opening != NULL && needs_connection(host);
+  bool busy = host->doubtful ? host->resolving >= RESOLVERS_MOST : host->opening != NULL;
+  return busy && needs_connection(host);
 }
 
 
@@ -239,11 +249,15 @@ bool sheaf_pool_start(sheaf_request *request) {
   pool->busy++;
   if (host->home == NULL)
     host->home = shard;
-  if (opens && host->opening == NULL) {
+  if (!opens)
+    return true;
+  transfer->resolving = true;
+  host->resolving++;
+  if (host->opening == NULL) {
     host->opening = transfer;
     host->first = host->sockets == 0;
-    sheaf_multi_kick(shard);
   }
+  sheaf_multi_kick(shard);
   return true;
 no_memory:
   request->answer.kind = SHEAF_KIND_INTERNAL;
@@ -252,19 +266,44 @@ no_memory:
 }
 
 
-void sheaf_pool_opened(const sheaf_transfer *transfer, bool ready) {
-  sheaf_host *host = transfer->host;
+static void stop_resolving(sheaf_transfer *transfer) {
+  if (transfer->resolving)
+    transfer->host->resolving--;
+  transfer->resolving = false;
+}
+
+
+/* In a callback of libcurl's: what waited is let go in the next pass. */
+static void list_opened(sheaf_host *host) {
   sheaf_engine *engine = host->pool->engine;
-  /* Whether the first TLS connection speaks HTTP/2, and so serves all, is known after its handshake. */
-  bool asks = host->secure && host->first && host->pool->options.http2;
-  if (host->opening != transfer || (asks && !ready))
+  if (host->waiting.count == 0 || host->listed)
     return;
+  host->listed = true;
+  host->opened_next = engine->opened;
+  engine->opened = host;
+}
+
+
+void sheaf_pool_opened(sheaf_transfer *transfer, bool ready) {
+  sheaf_host *host = transfer->host;
+  stop_resolving(transfer);
+  if (host->doubtful)
+    list_opened(host);
+  if (ready)
+    host->doubtful = false;
+  /* Whether the first TLS connection speaks HTTP/2, and so serves all, is known after its handshake; and a
+     further one of HTTP/2 serves many, too. */
+  bool asks = host->secure && host->pool->options.http2 &&
+              (host->first || host->protocol == SHEAF_HTTP2);
+  if (host->opening != transfer)
+    return;
+  host->shaking = asks && !ready;
+  if (host->shaking)
+    return;
+  if (ready && host->protocol == SHEAF_UNKNOWN && host->secure && host->busy > host->sockets)
+    host->protocol = SHEAF_HTTP2; /* it goes out on a connection that another one is using */
   host->opening = NULL;
-  if (host->waiting.count > 0 && !host->listed) {
-    host->listed = true;
-    host->opened_next = engine->opened;
-    engine->opened = host;
-  }
+  list_opened(host);
 }
 
 
@@ -288,8 +327,12 @@ void sheaf_pool_release(sheaf_engine *engine, sheaf_request *request) {
   shard->running--;
   host->busy--;
   host->pool->busy--;
-  if (host->opening == transfer)
+  stop_resolving(transfer);
+  if (host->opening == transfer) {
     host->opening = NULL;
+    host->shaking = false;
+    host->doubtful = host->doubtful || transfer->sent == 0;
+  }
   put_transfer(transfer);
   sheaf_pool_unpark(engine, host);
 }

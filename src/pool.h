@@ -19,6 +19,9 @@ struct sheaf_host {
   int sockets;                  /* open to it */
   sheaf_transfer *opening;      /* between being added and its socket; others wait for it */
   bool first;                   /* that opens the only connection */
+  bool doubtful;                /* the last such attempt got no connection: others don't wait for one */
+  int resolving;                /* attempts that want a connection and have no socket yet */
+  bool shaking;                 /* that has a socket, which doesn't serve others yet */
   bool listed;                  /* in the engine's list of hosts that others may go to again */
   struct sheaf_host *opened_next;
   sheaf_shard *home;            /* HTTP/2: where its connection is */
@@ -68,6 +71,7 @@ struct sheaf_transfer {
   bool posts;                   /* set up with a body */
   double connect;               /* seconds; 0: not set up */
   bool pipewait, fresh;
+  bool resolving;               /* counted in the host's */
   struct curl_slist *own;       /* header lines made for this request alone, or NULL */
   sheaf_header_set *shared;     /* the batch's, while running; holds a reference */
   /* Of this attempt: */
@@ -103,6 +107,6 @@ int sheaf_multi_close_socket(void *shard, curl_socket_t fd);
 void sheaf_multi_kick(sheaf_shard *shard);
 
 /* The transfer has its socket, or (`ready`) its connection: if others waited for that, they may go. */
-void sheaf_pool_opened(const sheaf_transfer *transfer, bool ready);
+void sheaf_pool_opened(sheaf_transfer *transfer, bool ready);
 
 #endif

@@ -11,8 +11,9 @@
 /* The process's running engines. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static sheaf_engine *engines;   /* guarded by lock */
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-static int prepared;            /* 0, or the errno of the attempt; written once */
+static pthread_once_t entered = PTHREAD_ONCE_INIT, started = PTHREAD_ONCE_INIT;
+static int start_error;         /* 0, or the errno of the attempt; written once */
+static unsigned generation;     /* changed only by a child's only thread */
 
 
 static void halt_all(void) {
@@ -30,23 +31,42 @@ static void halt_all(void) {
 
 
 /* A forked child has none of the threads, and the lock may have been held when it was forked. */
-static void forget_all(void) {
+static void begin_child(void) {
   pthread_mutex_init(&lock, NULL);
   engines = NULL;
+  generation++;
 }
 
 
-static void prepare(void) {
-  if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || atexit(halt_all) != 0 ||
-      pthread_atfork(NULL, NULL, forget_all) != 0)
-    prepared = ENOMEM;
+static void enter(void) {
+  Dl_info info;
+  if (dladdr((void *)&entered, &info) != 0 && info.dli_fname != NULL)
+    (void)dlopen(info.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
+  if (pthread_atfork(NULL, NULL, begin_child) != 0)
+    start_error = ENOMEM;
 }
 
 
-int sheaf_process_prepare(const char **what) {
-  pthread_once(&once, prepare);
+static void start(void) {
+  if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || atexit(halt_all) != 0)
+    start_error = ENOMEM;
+}
+
+
+void sheaf_process_enter(void) {
+  pthread_once(&entered, enter);
+}
+
+
+int sheaf_process_start(const char **what) {
+  pthread_once(&started, start);
   *what = "libcurl's initialisation";
-  return prepared;
+  return start_error;
+}
+
+
+unsigned sheaf_process_generation(void) {
+  return generation;
 }
 
 
@@ -69,9 +89,3 @@ void sheaf_process_unregister(sheaf_engine *engine) {
   pthread_mutex_unlock(&lock);
 }
 
-
-void sheaf_process_pin(void) {
-  Dl_info info;
-  if (dladdr((void *)&once, &info) != 0 && info.dli_fname != NULL)
-    (void)dlopen(info.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
-}

@@ -1,5 +1,7 @@
 #include "pool.h"
 
+#include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -236,6 +238,12 @@ static void set_trust(CURL *easy, const sheaf_pool_options *options) {
 }
 
 
+/* For libcurl 0 means for ever. */
+static long whole_seconds(double seconds) {
+  return (long)fmin(fmax(ceil(seconds), 1), INT_MAX);
+}
+
+
 /* What never changes over the life of a handle. */
 static void set_constants(sheaf_transfer *transfer) {
   CURL *easy = transfer->easy;
@@ -260,7 +268,7 @@ static void set_constants(sheaf_transfer *transfer) {
   curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
   curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, KEEPALIVE_SECONDS);
   curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, KEEPALIVE_SECONDS);
-  curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, (long)options->idle);
+  curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, whole_seconds(options->idle));
   curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, options->keepalive ? 0L : 1L);
 #if LIBCURL_VERSION_NUM >= 0x075700
   curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
@@ -303,7 +311,8 @@ static bool set_shape(sheaf_transfer *transfer) {
   const sheaf_request *request = transfer->request;
   const char *method = request->method;
   CURL *easy = transfer->easy;
-  bool posts = request->body != NULL || strcmp(method, "POST") == 0;
+  bool heads = strcmp(method, "HEAD") == 0; /* and sends no body: libcurl would wait for one back */
+  bool posts = !heads && (request->body != NULL || strcmp(method, "POST") == 0);
   if (strcmp(method, transfer->method) != 0 || posts != transfer->posts) {
     curl_easy_reset(easy);
     set_constants(transfer);
@@ -314,7 +323,7 @@ static bool set_shape(sheaf_transfer *transfer) {
     transfer->url = NULL;
     if (posts)
       curl_easy_setopt(easy, CURLOPT_POST, 1L);
-    else if (strcmp(method, "HEAD") == 0)
+    else if (heads)
       curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
     if (strcmp(method, posts ? "POST" : "GET") != 0 &&
         curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method) != CURLE_OK)
@@ -400,7 +409,10 @@ static void set_connection(sheaf_transfer *transfer) {
                      (long)(options->http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
     transfer->connect = seconds;
   }
-  bool pipewait = options->http2 && transfer->host->protocol != SHEAF_HTTP1;
+  /* Over plain TCP we speak HTTP/1.1, but libcurl learns that from the first answer only: until then all
+     others would wait with it. */
+  bool pipewait = options->http2 && transfer->host->secure &&
+                  transfer->host->protocol != SHEAF_HTTP1;
   if (transfer->pipewait != pipewait) {
     curl_easy_setopt(easy, CURLOPT_PIPEWAIT, pipewait ? 1L : 0L);
     transfer->pipewait = pipewait;

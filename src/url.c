@@ -13,7 +13,8 @@ static const char *reason(CURLUcode code) {
     case CURLUE_OUT_OF_MEMORY:      return no_memory;
     case CURLUE_BAD_PORT_NUMBER:    return "its port is no number from 1 to 65535";
     case CURLUE_NO_HOST:            return "it names no host";
-    case CURLUE_NO_SCHEME:          return "it does not begin with http:// or https://";
+    case CURLUE_BAD_SCHEME:
+    case CURLUE_NO_SCHEME:
     case CURLUE_UNSUPPORTED_SCHEME: return "it does not begin with http:// or https://";
     default:                        return "it is malformed";
   }
@@ -53,6 +54,8 @@ static sheaf_url *from_handle(CURLU *handle, const char **why) {
   CURLUcode code = curl_url_get(handle, CURLUPART_HOST, &host, 0);
   if (code == CURLUE_OK)
     code = curl_url_get(handle, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT);
+  if (code == CURLUE_OK && strcmp(port, "0") == 0)
+    code = CURLUE_BAD_PORT_NUMBER;
   if (code == CURLUE_OK)
     code = curl_url_get(handle, CURLUPART_PATH, &path, 0);
   if (code == CURLUE_OK)
