@@ -8,6 +8,13 @@ local function table_at(value, key)
   return type(found) == "table" and found or nil
 end
 
+--- What a model says instead of an answer, from a list of parts.
+local function refusal_in(parts)
+  for _, part in ipairs(parts) do
+    if type(part) == "table" and type(part.refusal) == "string" then return part.refusal end
+  end
+end
+
 --- The texts of a list of parts, joined; nil if none has one.
 local function join_parts(parts, wanted_type)
   local texts = {}
@@ -25,17 +32,19 @@ local function chat_text(value)
   local message = table_at(choice, "message")
   if not message then return choice and choice.text end
   if type(message.content) == "string" then return message.content end
-  if type(message.content) == "table" then return join_parts(message.content, "text") end
-  return nil, message.refusal
+  local parts = table_at(message, "content")
+  if not parts then return nil, message.refusal end
+  return join_parts(parts, "text"), message.refusal or refusal_in(parts)
 end
 
 local function responses_text(value)
-  local texts = {}
+  local texts, refusal = {}, nil
   for _, item in ipairs(table_at(value, "output") or {}) do
     local parts = table_at(item, "content")
     texts[#texts + 1] = parts and join_parts(parts, "output_text")
+    refusal = refusal or (parts and refusal_in(parts))
   end
-  return #texts > 0 and table.concat(texts) or nil
+  return #texts > 0 and table.concat(texts) or nil, refusal
 end
 
 local function anthropic_text(value)
@@ -46,7 +55,8 @@ end
 local function gemini_text(value)
   local candidate = table_at(table_at(value, "candidates"), 1)
   local parts = table_at(table_at(candidate, "content"), "parts")
-  return parts and join_parts(parts)
+  local blocked = table_at(value, "promptFeedback")
+  return parts and join_parts(parts), blocked and blocked.blockReason
 end
 
 --- The text of a decoded answer.
@@ -54,10 +64,13 @@ end
 ---@return string? text
 ---@return string? why there is none
 function answer.text(value)
-  local text, refusal = chat_text(value)
-  text = text or responses_text(value) or anthropic_text(value) or gemini_text(value)
-  if type(text) == "string" then return text end
-  if type(refusal) == "string" then return nil, "the model refused: " .. refusal end
+  local refused
+  for _, read in ipairs{ chat_text, responses_text, anthropic_text, gemini_text } do
+    local text, refusal = read(value)
+    if type(text) == "string" then return text end
+    refused = refused or refusal
+  end
+  if type(refused) == "string" then return nil, "the model refused: " .. refused end
   return nil, "the answer has no text where chat completions, responses, Anthropic's messages or "
     .. "Gemini put it"
 end
@@ -79,8 +92,9 @@ end
 function answer.finish_reason(value)
   local choice = table_at(table_at(value, "choices"), 1)
   local candidate = table_at(table_at(value, "candidates"), 1)
+  local incomplete = table_at(value, "incomplete_details")
   local reason = choice and choice.finish_reason or candidate and candidate.finishReason or
-    type(value) == "table" and (value.stop_reason or value.status)
+    incomplete and incomplete.reason or type(value) == "table" and (value.stop_reason or value.status)
   return type(reason) == "string" and reason or nil
 end
 

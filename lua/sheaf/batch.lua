@@ -29,10 +29,6 @@ Limiter.__name = "sheaf.Limiter"
 
 local MAIN = {}                 -- stands for the main chunk where tasks are keys
 
---- Headers every request has unless told otherwise. A string body is JSON made by another codec, more often
---- than not.
-local COMMON_HEADERS = { ["content-type"] = "application/json", ["expect"] = false }
-
 local limiter_rules = { concurrency = check.positive }
 
 --- A limit that several batches share.
@@ -45,26 +41,14 @@ local limiter_rules = { concurrency = check.positive }
 function batch.limiter(given)
   check.options("sheaf.limiter", given, limiter_rules, 2)
   local concurrency = given.concurrency or options.defaults.concurrency
+  options.check_descriptors("sheaf.limiter", concurrency, 2)
   local inner, message = core.limiter(concurrency)
   if not inner then error("sheaf.limiter: " .. message, 2) end
   return setmetatable({ core = inner, concurrency = concurrency }, Limiter)
 end
 
---- The batch's headers: common ones, the key, the user's; a name of the user's in any case replaces ours.
 local function header_lines(full)
-  local headers, names = {}, {}
-  local function put(from)
-    for name, value in pairs(from) do
-      local lower = name:lower()
-      if names[lower] then headers[names[lower]] = nil end
-      names[lower] = name
-      headers[name] = value
-    end
-  end
-  put(COMMON_HEADERS)
-  if full.api_key then put{ Authorization = "Bearer " .. full.api_key } end
-  put(full.headers)
-  return request.lines(headers)
+  return request.lines(request.batch_headers(full))
 end
 
 local function pool_options(full)
@@ -106,12 +90,14 @@ function batch.new(given)
   local inner, message = core.batch(limit.core, pool_options(full), header_lines(full),
     full.max_buffered)
   if not inner then error("sheaf.batch: " .. message, 2) end
-  return setmetatable({
+  local self = setmetatable({
     options = full, core = inner, limit = limit, settings = options.settings(full),
     pending = {}, unfinished = 0, counts = stats.new(), labels = core.logs(),
-    rooms = { first = 1, last = 0 }, reserved = 0,
+    waiting = { first = 1, last = 0 },
     sets = setmetatable({}, { __mode = "k" }),
   }, Batch)
+  loop.batches[self] = true
+  return self
 end
 
 ---@package
@@ -123,73 +109,98 @@ function Batch:check_open(who)
   end
 end
 
--- Room in the queue ---------------------------------------------------------------------------------
+-- Submit --------------------------------------------------------------------------------------------
 
---- Waits until fewer than `queue` are unfinished. Those who wait are served in order: a place that comes
---- free is reserved for the first of them.
-local function take_room(self, who)
-  local rooms = self.rooms
-  if self.unfinished + self.reserved < self.options.queue then return true end
-  if not loop.can_wait() then return false end
-  local latch = loop.latch(1)
-  rooms.last = rooms.last + 1
-  rooms[rooms.last] = latch
-  function latch.on_cancel(cancelled)
-    cancelled.gone = true
-    if cancelled.open then
-      self.reserved = self.reserved - 1
-      self:give_room()
-    end
-  end
-  loop.await(latch, who)
-  self.reserved = self.reserved - 1
-  return true
-end
+-- Those who wait for room in the queue have handed over their request: it is started, in their order, when
+-- there is room, whether they can run then or not. A task that drives in place must not be held up by those
+-- before it, which it may not resume.
 
 ---@package
 function Batch:give_room()
-  local rooms = self.rooms
-  while rooms.first <= rooms.last and self.unfinished + self.reserved < self.options.queue do
-    local latch = rooms[rooms.first]
-    rooms[rooms.first] = nil
-    rooms.first = rooms.first + 1
-    if not latch.gone then
-      self.reserved = self.reserved + 1
-      loop.notify(latch)
+  local waiting = self.waiting
+  while waiting.first <= waiting.last and self.unfinished < self.options.queue do
+    local one = waiting[waiting.first]
+    waiting[waiting.first] = nil
+    waiting.first = waiting.first + 1
+    if not one.gone then
+      one.started = true
+      one.tell(self:start(one.new, one.item))
     end
   end
 end
 
---- Whether a request could be started without waiting.
+--- Starts a prepared ticket now. Returns nil, message, code where the machine or the address is at fault,
+--- or the batch has been closed.
 ---@package
-function Batch:has_room()
-  return self.unfinished + self.reserved < self.options.queue
-end
-
--- Submit --------------------------------------------------------------------------------------------
-
---- Starts a prepared ticket. Raises at level where its address is at fault; returns nil, message, code
---- where the machine refused.
----@package
-function Batch:start(new, who, level, item)
-  if self.closed then error(("%s: the batch is closed"):format(who), level + 1) end
-  local task = loop.current()
-  local slot, message, code = request.start(new, item or (task and task.item))
-  if not slot then
-    if code == "url" then
-      error(("%s: %s is no http or https address: %s"):format(who, check.show(new.url), message),
-        level + 1)
-    end
-    return nil, message, code
-  end
+function Batch:start(new, item)
+  if self.closed then return nil, "the batch is closed", "closed" end
+  local slot, message, code = request.start(new, item)
+  if not slot then return nil, message, code end
   stats.submitted(self.counts)
   return ticket.started(new, slot)
 end
 
+--- Whether a request can be started without waiting.
+---@package
+function Batch:has_room()
+  return self.unfinished < self.options.queue
+end
+
+--- Starts a prepared ticket when there is room, and calls tell with what start returns. Returns the one who
+--- waits, whose `gone` takes it back.
+---@package
+function Batch:start_later(new, item, tell)
+  local waiting = self.waiting
+  local one = { new = new, item = item, tell = tell }
+  waiting.last = waiting.last + 1
+  waiting[waiting.last] = one
+  return one
+end
+
+--- What a ticket couldn't be started for, as a message about wrong use; nil where the machine is at fault.
+---@package
+function Batch.misuse(who, new, message, code)
+  if code == "url" then
+    -- Neither the query nor a name with a password has a place in a message.
+    local shown = new.url:gsub("[?#].*", ""):gsub("^(%a*:?/*)[^/]*@", "%1")
+    return ("%s: %s is no http or https address: %s"):format(who, check.show(shown), message)
+  elseif code == "closed" then
+    return ("%s: %s"):format(who, message)
+  end
+end
+
+--- Waits for room and starts a prepared ticket.
+local function start_waiting(self, new, item, who)
+  local latch = loop.latch(1)
+  local made, message, code
+  local one = self:start_later(new, item, function(...)
+    made, message, code = ...
+    loop.notify(latch)
+  end)
+  function latch.on_cancel()
+    one.gone = true
+    if made then made:cancel() end
+  end
+  loop.await(latch, who)
+  return made, message, code
+end
+
+--- Starts a request, and waits for room first, if it must. Raises at the level of its caller's caller.
 local function submit(self, given, who)
   local new = request.prepare(self, given, who, 3)
-  if not take_room(self, who) then return nil, "queue full", "full" end
-  return self:start(new, who, 3)
+  local running = loop.current()
+  local item = running and running.item
+  local made, message, code
+  if self:has_room() then
+    made, message, code = self:start(new, item)
+  elseif loop.can_wait() then
+    made, message, code = start_waiting(self, new, item, who)
+  else
+    return nil, "queue full", "full"
+  end
+  local wrong = not made and Batch.misuse(who, new, message, code)
+  if wrong then error(wrong, 3) end
+  return made, message, code
 end
 
 --- Queues one request; it is sent as soon as the limits let it. Yields only while `queue` requests are
@@ -205,7 +216,7 @@ function Batch:submit(given)
   Batch.check_open(self, "batch:submit")
   local new, message, code = submit(self, given, "batch:submit")
   if not new then return nil, message, code end
-  if not new.on_done then self:own_set():add(new) end
+  if not new.on_done and not loop.in_hook() then self:own_set():add(new) end
   return new
 end
 
@@ -229,9 +240,10 @@ end
 ---@return sheaf.Response
 function Batch:fetch(given)
   Batch.check_open(self, "batch:fetch")
+  loop.check_wait("batch:fetch")
   local new, message, code = submit(self, given, "batch:fetch")
   if not new then
-    return response.without_answer("internal", given.id, 0, message .. " (" .. code .. ")")
+    return response.without_answer("internal", given.id, 0, ("%s (%s)"):format(message, code))
   end
   return new:wait()
 end
@@ -337,6 +349,7 @@ local set_rules = { concurrency = check.positive, headers = check.table }
 function Batch:set(given)
   Batch.check_open(self, "batch:set")
   check.options("batch:set", given, set_rules, 2)
+  if given.concurrency then options.check_descriptors("batch:set", given.concurrency, 2) end
   local lines
   if given.headers then
     check.headers("batch:set", given.headers, 2)
@@ -359,9 +372,12 @@ end
 --- Ends the batch: unfinished requests become `closed`. Any number of times.
 function Batch:close()
   if self.closed then return end
-  self.last_stats = stats.table(self)
-  end_all(self, "closed")
   self.closed = true
+  end_all(self, "closed")
+  self.last_stats = stats.table(self)
+  for _, name in ipairs{ "in_flight", "backing_off", "queued" } do self.last_stats[name] = 0 end
+  self.last_stats.oldest_in_flight, self.last_stats.eta = nil, nil
+  loop.batches[self] = nil
   self.core:close()
 end
 

@@ -45,7 +45,7 @@ check.positive = rule("a positive integer", function(value)
   return is_count(value) and value > 0 and value < 2^31
 end)
 check.bytes = rule("a positive number of bytes", function(value)
-  return is_count(value) and value > 0
+  return is_count(value) and value > 0 and value <= 2^53
 end)
 check.seconds = rule("a number of seconds, 0 or more", function(value)
   return is_number(value) and value >= 0
@@ -163,7 +163,8 @@ function check.headers(who, headers, level)
         level + 1)
     end
     local kind = type(value)
-    if kind ~= "string" and kind ~= "number" and value ~= false then
+    local finite = is_number(value) and value > -huge and value < huge
+    if kind ~= "string" and not finite and value ~= false then
       check.fail(who, ("headers[%q]"):format(name), "a string, a number or false", value, level + 1)
     elseif kind == "string" and value:find("[%z\r\n]") then
       error(("%s: 'headers[%q]' must not contain CR, LF or NUL"):format(who, name), level + 1)

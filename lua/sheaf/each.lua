@@ -93,7 +93,7 @@ function loop.handlers.abandoned(number)
 end
 
 local function new_run(self, source, fn, opts, who)
-  local read, length = reader(who, source, 3)
+  local read, length = reader(who, source, 4)
   run_number = run_number + 1
   local run = setmetatable({
     batch = self, fn = fn, read = read, number = run_number,
@@ -126,7 +126,7 @@ function Run:deliver(index, result, err)
     self.failed = self.failed + 1
     if not self.first_failure then self.first_failure = { index = index, err = err } end
     local most = self.max_failures or (self.finished == FIRST_FAILURES and FIRST_FAILURES)
-    if most and self.failed >= most and not self.ended then
+    if most and self.failed >= most then
       self.ended, self.too_many = true, true
     end
   end
@@ -137,11 +137,14 @@ function Run:deliver(index, result, err)
     self.last = self.last + 1
     self.done[self.last] = entry
   end
+  self:wake()
+end
+
+--- Lets the consumer look again.
+function Run:wake()
   local latch = self.latch
-  if latch then
-    self.latch = nil
-    loop.open(latch)
-  end
+  self.latch = nil
+  if latch then loop.open(latch) end
 end
 
 local function new_item()
@@ -149,36 +152,33 @@ local function new_item()
   return item_number
 end
 
---- The error of fn's second value; a first value of nil with no second is a result of nil.
-local function task_ended(run, index)
-  return function(ended)
-    run.tasks[ended] = nil
-    if ended.ok then
-      run:deliver(index, ended.results[1], ended.results[2])
-    else
-      run:deliver(index, nil, ended.err)
-    end
-  end
+--- A second value is an error only where the first is nil; with no second that is a result of nil.
+local function task_ended(ended, result, err)
+  local run = ended.run
+  run.tasks[ended] = nil
+  if result ~= nil then err = nil end
+  run:deliver(ended.index, result, err)
 end
 
+--- Begins a task for an item, or for a group of them with the array of their indices.
 function Run:begin_task(item, index, on_end)
-  local begun = loop.spawn(self.fn, { on_end = on_end, item = new_item() }, item, index)
-  self.tasks[begun] = true
+  local begun = { run = self, index = index, item = new_item(), on_end = on_end }
+  self.tasks[loop.spawn(self.fn, begun, item, index)] = true
 end
 
---- Without fn, items are requests.
-function Run:begin_request(item, index)
-  local prepared, ticket = pcall(request.prepare, self.batch, item, "batch:each", 0)
-  local message, code
-  if prepared then
-    prepared, ticket, message, code = pcall(self.batch.start, self.batch, ticket, "batch:each", 0,
-      new_item())
+--- An item that is no request, or that the machine refuses.
+function Run:refuse(index, why)
+  why = ("item %d: %s"):format(index, why)
+  self:deliver(index, nil, fault.new{ kind = "internal", message = why })
+end
+
+--- What start returned for an item.
+function Run:request_begun(index, prepared, ticket, message, code)
+  if not ticket then
+    return self:refuse(index, batch.Batch.misuse("batch:each", prepared, message, code) or
+      ("%s (%s)"):format(message, code))
   end
-  if not prepared or not ticket then
-    local why = not prepared and ("item %d: %s"):format(index, tostring(ticket)) or
-      ("item %d: %s (%s)"):format(index, message, code)
-    return self:deliver(index, nil, fault.new{ kind = "internal", message = why })
-  end
+  if self.cancelled then return ticket:cancel() end
   self.tickets[ticket] = true
   ticket:listen{
     notify = function(_, done)
@@ -188,6 +188,22 @@ function Run:begin_request(item, index)
   }
 end
 
+--- Without fn, items are requests. One of them may wait for room in the queue.
+function Run:begin_request(item, index)
+  local ok, prepared = pcall(request.prepare, self.batch, item, "batch:each", 1)
+  if not ok then
+    return self:refuse(index, (tostring(prepared):gsub("^.-:%d+: ", "", 1)))
+  end
+  if self.batch:has_room() then
+    return self:request_begun(index, prepared, self.batch:start(prepared, new_item()))
+  end
+  self.waiting = self.batch:start_later(prepared, new_item(), function(...)
+    self.waiting = nil
+    self:request_begun(index, prepared, ...)
+    self:wake()
+  end)
+end
+
 function Run:begin(item, index)
   self.live = self.live + 1
   if item == nil then
@@ -195,18 +211,20 @@ function Run:begin(item, index)
       kind = "internal", message = ("item %d of the array is nil"):format(index),
     })
   elseif self.fn then
-    self:begin_task(item, index, task_ended(self, index))
+    self:begin_task(item, index, task_ended)
   else
     self:begin_request(item, index)
   end
 end
 
+local function with_traceback(err)
+  return type(err) == "string" and debug.traceback(err, 2) or err
+end
+
 --- The next item of the source; nothing at its end. What the source throws ends the run, once all that is
 --- live was handed out.
 function Run:take()
-  local ok, more, item = xpcall(self.read, function(err)
-    return type(err) == "string" and debug.traceback(err, 2) or err
-  end)
+  local ok, more, item = xpcall(self.read, with_traceback)
   if not ok then self.source_error = { more } end
   if not ok or not more then
     self.ended = true
@@ -216,10 +234,10 @@ function Run:take()
   return true, item, self.index
 end
 
---- Begins as many items as there is room for.
+--- Begins as many items as there is room for. Halves of a group are of items that are live already.
 function Run:fill()
-  while not self.cancelled and self.live + self.held < self.limit do
-    if not self.fn and not self.batch:has_room() then return end
+  while self.groups and self.groups:begin_half(self) do end -- luacheck: ignore 542
+  while not (self.cancelled or self.waiting) and self.live + self.held < self.limit do
     if self.groups then
       if not self.groups:begin(self) then return end
     else
@@ -269,25 +287,19 @@ function Run:next()
     if self.live == 0 and self.held == 0 then return self:finish() end
     local latch = loop.latch(1)
     self.latch = latch
-    if not self.fn and self.live == 0 then self:wait_for_room(latch) end
     loop.await(latch, "batch:each")
   end
 end
 
---- With nothing of its own on its way, a full queue is all that holds a run back.
-function Run:wait_for_room(latch)
-  for _, ticket in pairs(self.batch.pending) do
-    return ticket:listen{ notify = function() loop.open(latch) end }
-  end
-end
-
---- Takes no new items and cancels what is live.
+--- Takes no new items and cancels what is live, and the tasks that items have spawned.
 function Run:cancel()
   if self.cancelled then return end
   self.cancelled = true
   runs[self.number] = nil
-  for live in pairs(self.tasks) do loop.cancel(live) end
+  if self.waiting then self.waiting.gone = true end
+  if next(self.tasks) then loop.cancel_families(self.tasks) end
   for ticket in pairs(self.tickets) do ticket:cancel() end
+  self:wake()
 end
 
 -- The iterator --------------------------------------------------------------------------------------
@@ -317,7 +329,8 @@ local function start(self, source, fn, opts, who)
   if opts.merge and not fn then
     error(("%s: 'merge' needs a function that makes one request of several items"):format(who), 3)
   end
-  return new_run(self, source, fn, opts, who)
+  local run = new_run(self, source, fn, opts, who)  -- no tail call: messages count levels
+  return run
 end
 
 --- Streams any number of items through the batch, in bounded memory.
@@ -350,9 +363,12 @@ function each.map(self, source, fn, opts)
   local run = start(self, source, fn, opts, "batch:map")
   local results, errors = { n = 0 }, { n = 0 }
   local ok, failure = task.pcall(function()
-    for index, result, err in function() return run:next() end do
+    -- No for loop: on Lua 5.1 its iterator couldn't yield.
+    local index, result, err = run:next()
+    while index do
       results[index], errors[index] = result, err
       if index > results.n then results.n, errors.n = index, index end
+      index, result, err = run:next()
     end
   end)
   if not ok then

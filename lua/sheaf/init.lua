@@ -38,6 +38,8 @@ local sheaf = {
 function sheaf.pollfd()
   local fd, message = core.fd()
   if not fd then error(message, 2) end
+  if not loop.watched and loop.has_ready() then core.wake() end
+  loop.watched = true
   return fd
 end
 

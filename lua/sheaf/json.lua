@@ -7,11 +7,12 @@
 ---
 ---@class sheaf.json
 ---@field null any stands for null in decoded arrays, and for null in what is encoded
+local core = require "sheaf.core"
+
 local json = {}
 
 local floor, type, pairs, next = math.floor, type, pairs, next
 local math_type = math.type or function() return nil end
-local to_integer = math.tointeger
 
 --- Integers of more digits than this an old cjson writes as 1e+14.
 local SAFE_INTEGER = 1e14
@@ -73,27 +74,11 @@ end
 ---@return string? message
 function json.encode(value)
   if not codec then json.use() end
-  if not old then return codec.encode(value) end
+  if not old or core.plain(value, array_mark) then return codec.encode(value) end
   local simple = wrapped(value, {})
   local text, message = codec.encode(simple)
   if text and simple ~= value then text = text:gsub(MARK_PATTERN, "%1") end
   return text, message
-end
-
---- Drops nulls from objects, and makes integers of floats that are, in place.
-local function tidy(value, null)
-  for k, v in next, value do
-    local kind = type(v)
-    if kind == "table" then
-      tidy(v, null)
-    elseif kind == "number" then
-      if math_type(v) == "float" and v < EXACT and v > -EXACT and floor(v) == v then
-        value[k] = to_integer(v)
-      end
-    elseif v == null and type(k) == "string" then
-      value[k] = nil
-    end
-  end
 end
 
 --- Decodes a text.
@@ -103,14 +88,8 @@ end
 function json.decode(text)
   if not codec then json.use() end
   local value, message = codec.decode(text)
-  if type(value) == "table" then
-    tidy(value, codec.null)
-  elseif math_type(value) == "float" then
-    value = to_integer(value) or value
-  elseif value == nil then
-    return nil, message or "not JSON"
-  end
-  return value
+  if value == nil then return nil, message or "not JSON" end
+  return core.tidy(value, codec.null)
 end
 
 local function from_cjson()
@@ -118,15 +97,17 @@ local function from_cjson()
   if not found then return nil end
   local own = cjson.new()
   own.encode_sparse_array(true)
+  own.decode_invalid_numbers(false)  -- else NaN, Infinity and 0x10 count as JSON
   return { encode = own.encode, decode = own.decode, null = cjson.null }
 end
 
 --- Functions that raise, as functions that return nil and a message.
 local function safe(fn)
   return function(...)
-    local ok, value = pcall(fn, ...)
-    if ok then return value end
-    return nil, tostring(value)
+    local ok, value, message = pcall(fn, ...)
+    if not ok then return nil, tostring(value) end
+    if value == nil then return nil, message and tostring(message) end
+    return value
   end
 end
 

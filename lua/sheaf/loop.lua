@@ -35,17 +35,28 @@ loop.host = require "sheaf.host.block"
 ---@type table<string, function>
 loop.handlers = {}
 
---- Unfinished requests and armed timers: while there are any, something can still happen.
-loop.pending = 0
+--- A foreign loop waits on the descriptor: it has to be woken for what becomes ready outside a step.
+loop.watched = false
+
+--- Armed timers. While there are any, or unfinished requests, something can still happen.
+loop.armed = 0
+
+--- Batches, for their `unfinished`. Weak: the requests of a batch that was collected are cancelled, and
+--- nothing comes of them.
+loop.batches = setmetatable({}, { __mode = "k" })
 
 local current                   -- the task that runs now; nil: the main chunk, or a host's callback
-local owners = setmetatable({}, { __mode = "k" })  -- coroutine of ours -> the task it belongs to
+-- Coroutine of ours -> the task it belongs to. Values are weak, too, since a task refers to its coroutine,
+-- which Lua 5.1 would then never collect; live tasks are anchored.
+local owners = setmetatable({}, { __mode = "kv" })
 local ready = { first = 1, last = 0 }  -- tasks to resume, in order; holes where one was taken out
 local depth = 0                 -- step() and drives in progress
 local in_hook = false           -- validate, on_retry, on_done or progress is running
 local unclaimed = {}            -- tasks that failed and whose error nobody has taken yet
+local unclaimed_new = false     -- some were added since the last look
 local anchored = {}             -- every task from spawn to its end, so that it isn't collected
 local handles = setmetatable({}, { __mode = "v" })  -- task -> what spawn returned, while it is held
+local busy = setmetatable({}, { __mode = "k" })  -- coroutines that resume_within is resuming
 
 ---@type fun(err: any, traceback: string)
 function loop.on_error(_, traceback)
@@ -75,7 +86,7 @@ end
 local function make_ready(task)
   ready.last = ready.last + 1
   ready[ready.last] = task
-  if depth == 0 then core.wake() end
+  if loop.watched and depth == 0 then core.wake() end
 end
 
 local function descends(task, root)
@@ -86,16 +97,20 @@ local function descends(task, root)
   return false
 end
 
+local function close_holes()
+  while ready.first <= ready.last and not ready[ready.first] do
+    ready[ready.first] = nil
+    ready.first = ready.first + 1
+  end
+end
+
 --- The next ready task that descends from root (nil: any), taken out.
 local function take_ready(root)
   for i = ready.first, ready.last do
     local task = ready[i]
     if task and (root == nil or descends(task, root)) then
       ready[i] = false
-      while ready.first <= ready.last and not ready[ready.first] do
-        ready[ready.first] = nil
-        ready.first = ready.first + 1
-      end
+      close_holes()
       return task
     end
   end
@@ -113,11 +128,6 @@ end
 local function finish(task, ok, ...)
   task.done, task.ok = true, ok
   anchored[task] = nil
-  if ok then
-    task.results = pack(...)
-  else
-    task.err = with_traceback(task.co, (...))
-  end
   local group = task.group
   if group then
     group.live = group.live - 1
@@ -125,11 +135,17 @@ local function finish(task, ok, ...)
   end
   local on_end = task.on_end
   if on_end then
-    on_end(task)
-  elseif task.latches then
-    for _, latch in ipairs(task.latches) do loop.notify(latch) end
-  elseif not ok and task.err ~= loop.CANCELLED then
-    unclaimed[#unclaimed + 1] = task
+    if ok then return on_end(task, ...) end
+    return on_end(task, nil, with_traceback(task.co, (...)))
+  end
+  if ok then
+    task.results = pack(...)
+  else
+    task.err = with_traceback(task.co, (...))
+  end
+  for _, latch in ipairs(task.latches or {}) do loop.notify(latch) end
+  if not ok and not task.awaited and not (task.latches and task.latches[1]) then
+    loop.unclaim(task)
   end
 end
 
@@ -153,17 +169,27 @@ local function resume_task(task)
   current = before
 end
 
+--- A coroutine of anything that can be called: Lua 5.1 makes none of C functions, and no version of tables.
+---@param fn any
+---@return thread
+function loop.coroutine(fn)
+  local ok, co = pcall(create, fn)
+  if ok then return co end
+  return create(function(...) return fn(...) end)
+end
+
 --- Makes a task; it begins in the next step.
 ---@param fn function
----@param own? { on_end: function?, item: integer?, group: table? } `on_end(task)` takes the place of all
---- who could wait for it; item and group are inherited from the running task
-function loop.spawn(fn, own, ...)
-  local co = create(fn)
-  local task = {
-    co = co, parent = current, args = pack(...), on_end = own and own.on_end,
-    item = own and own.item or (current and current.item),
-    group = own and own.group or (current and current.group),
-  }
+---@param task { on_end: function?, item: integer?, group: table?, awaited: boolean? } becomes the task.
+--- `on_end(task, result, err)` takes the place of all who could wait for it; `awaited`: somebody sees to its
+--- error; item and group are inherited from the running task
+function loop.spawn(fn, task, ...)
+  local co = loop.coroutine(fn)
+  task.co, task.parent, task.args = co, current, pack(...)
+  if current then
+    task.item = task.item or current.item
+    task.group = task.group or current.group
+  end
   local group = task.group
   if group then group.live = group.live + 1 end
   owners[co] = task
@@ -183,16 +209,38 @@ function loop.cancel(task)
   task.cancelled = true
   local latch = task.latch
   if latch then
+    local was_ready = latch.open
     latch.task, task.latch = nil, nil
     if latch.on_cancel then latch:on_cancel() end
-    make_ready(task)
+    if latch.ticket then latch.ticket:cancel() end
+    if not was_ready then make_ready(task) end
   elseif task.args then         -- not begun: it never will
     for i = ready.first, ready.last do
       if ready[i] == task then ready[i] = false end
     end
+    close_holes()
     finish(task, false, loop.CANCELLED)
   end
   return true
+end
+
+--- Cancels the given tasks and all that descend from them.
+---@param roots table<table, boolean>
+function loop.cancel_families(roots)
+  local found = {}
+  for task in pairs(anchored) do
+    local above = task
+    while above and not roots[above] do above = above.parent end
+    if above then found[#found + 1] = task end
+  end
+  for _, task in ipairs(found) do loop.cancel(task) end
+end
+
+--- Keeps a failed task for report_unclaimed: nobody waits for it now.
+function loop.unclaim(task)
+  if task.err == loop.CANCELLED then return end
+  unclaimed[#unclaimed + 1] = task
+  unclaimed_new = true
 end
 
 --- Marks a failed task's error as taken.
@@ -208,8 +256,10 @@ function loop.set_handle(task, handle)
 end
 
 --- Gives an error that nobody can take to sheaf.on_error.
-function loop.report(err)
-  local ok, failure = pcall(loop.on_error, err, tostring(err))
+---@param err any
+---@param traceback? string by default the error itself, which has one where it is a text
+function loop.report(err, traceback)
+  local ok, failure = loop.hook(loop.on_error, err, traceback or tostring(err))
   if not ok then io.stderr:write("sheaf.on_error raised: ", tostring(failure), "\n") end
 end
 
@@ -217,21 +267,36 @@ end
 --- handle is still held, too.
 function loop.report_unclaimed(all, root)
   if #unclaimed == 0 then return end
-  if all == nil and depth == 0 then collectgarbage() end
-  local rest = {}
-  for _, task in ipairs(unclaimed) do
+  if all == nil and depth == 0 and unclaimed_new then collectgarbage() end
+  unclaimed_new = false
+  local before = unclaimed
+  unclaimed = {}
+  for _, task in ipairs(before) do
     if not handles[task] or (all and (root == nil or descends(task, root))) then
-      loop.report(task.err)
+      local err = task.err
+      loop.report(err, type(err) ~= "string" and debug.traceback(task.co, tostring(err)) or nil)
     else
-      rest[#rest + 1] = task
+      unclaimed[#unclaimed + 1] = task
     end
   end
-  unclaimed = rest
+end
+
+-- When the Lua state ends, nobody will wait any more.
+local function last_report()
+  loop.report_unclaimed(true)
+end
+
+if newproxy then
+  loop.sentinel = newproxy(true)
+  getmetatable(loop.sentinel).__gc = last_report
+else
+  loop.sentinel = setmetatable({}, { __gc = last_report })
 end
 
 -- Waiting -------------------------------------------------------------------------------------------
 
---- A latch opens when it has been notified `left` times.
+--- A latch opens when it has been notified `left` times. Where the task that waits for it is cancelled, its
+--- `on_cancel` is called and its `ticket` cancelled.
 function loop.latch(left)
   return { left = left, open = left <= 0 }
 end
@@ -258,7 +323,7 @@ local deferred = {}             -- functions to call in the next step
 --- Calls fn in the next step.
 function loop.defer(fn)
   deferred[#deferred + 1] = fn
-  if depth == 0 then core.wake() end
+  if loop.watched and depth == 0 then core.wake() end
 end
 
 local function dispatch(kind, ...)
@@ -271,21 +336,34 @@ end
 --- Does one thing: hands one message over, or else resumes one task under root. False if there was
 --- neither.
 local function advance(root)
-  if dispatch(core.next()) then return true end
-  if deferred[1] then
+  local before = current
+  current = nil                 -- what comes back belongs to no task
+  local did = dispatch(core.next())
+  if not did and deferred[1] then
+    did = true
     table.remove(deferred, 1)()
-    return true
   end
+  current = before
+  if did then return true end
   local task = take_ready(root)
   if not task then return false end
   resume_task(task)
   return true
 end
 
+local function is_anything_due()
+  if loop.armed > 0 then return true end
+  for batch in pairs(loop.batches) do
+    if batch.unfinished > 0 then return true end
+  end
+  return false
+end
+
 local function drive_until(latch, root)
   while not latch.open do
+    if root and root.cancelled then error(loop.CANCELLED, 0) end
     if not advance(root) then
-      if loop.pending == 0 then
+      if not is_anything_due() then
         error("sheaf: this would wait for ever: nothing is in flight, no timer is armed and no task "
           .. "can run", 0)
       end
@@ -302,7 +380,13 @@ local function drive(latch, root)
   local ok, err = pcall(drive_until, latch, root)
   depth = depth - 1
   current = before
-  if not ok then error(err, 0) end
+  if not ok then
+    if err == loop.CANCELLED then
+      if latch.on_cancel then latch:on_cancel() end
+      if latch.ticket then latch.ticket:cancel() end
+    end
+    error(err, 0)
+  end
 end
 
 --- Runs fn as a hook: it must not wait. Returns like pcall, with a traceback in a text error.
@@ -317,21 +401,37 @@ function loop.hook(fn, ...)
   return unpack(results, 1, results.n)
 end
 
+--- True while a hook runs.
+function loop.in_hook()
+  return in_hook
+end
+
 --- True in a task, or where a wait may drive in place.
 function loop.can_wait()
   return not in_hook and (loop.host.blocks or owners[running() or false] ~= nil)
+end
+
+--- Raises where a wait is not possible at all; for calls that do something before they wait.
+---@param what string names the call for messages
+---@param blocks? boolean it may block any host
+function loop.check_wait(what, blocks)
+  if in_hook then
+    error(("sheaf: %s would wait, which validate, on_retry, on_done, on_error, transport and progress "
+      .. "functions must not"):format(what), 0)
+  elseif not (blocks or loop.running or loop.can_wait()) then
+    error(("sheaf: %s would block this host: call it inside sheaf.spawn(function() ... end)")
+      :format(what), 0)
+  elseif current and current.cancelled then
+    error(loop.CANCELLED, 0)
+  end
 end
 
 --- Waits until the latch is open: yields in a task of ours, else drives in place. `what` names the call
 --- for messages.
 function loop.await(latch, what)
   if latch.open then return end
-  if in_hook then
-    error(("sheaf: %s would wait, which validate, on_retry, on_done, transport and progress "
-      .. "functions must not"):format(what), 0)
-  end
+  loop.check_wait(what)
   local task = current
-  if task and task.cancelled then error(loop.CANCELLED, 0) end
   if task and owners[running()] == task and yieldable() then
     latch.task, task.latch = task, latch
     yield(WAIT)
@@ -339,7 +439,7 @@ function loop.await(latch, what)
     return
   end
   if not loop.host.blocks and not loop.running then
-    error(("sheaf: %s would block this host: call it inside sheaf.spawn(function() ... end)")
+    error(("sheaf: %s can't wait here, in a call that can't yield, without blocking this host")
       :format(what), 0)
   end
   drive(latch, task)
@@ -349,6 +449,10 @@ end
 --- Resumes a coroutine that waits or yields on behalf of the running task: passes waits on outwards, and
 --- hands back what coroutine.resume gives for all else.
 function loop.resume_within(co, ...)
+  if busy[co] then
+    return { n = 2, false, "sheaf: the generator is in use: another task waits inside it" }
+  end
+  busy[co] = true
   owners[co] = current
   local results = pack(resume(co, ...))
   while results[1] and results[2] == WAIT do
@@ -363,20 +467,31 @@ function loop.resume_within(co, ...)
     owners[co] = current
     results = pack(resume(co))
   end
+  busy[co] = nil
   return results
+end
+
+--- Advances until there is nothing to do or the time is over. True: there may be more.
+local function work(until_)
+  local more
+  repeat
+    more = advance(nil)
+  until not more or now() >= until_
+  return more
 end
 
 --- Hands over what came back and runs what is ready, for about two milliseconds; never waits.
 function loop.step()
   if current then error("sheaf.step: can't be called inside a task", 3) end
-  local until_ = now() + SLICE
-  local more
+  if in_hook then
+    error("sheaf.step: can't be called inside validate, on_retry, on_done and the like", 3)
+  end
   depth = depth + 1
-  repeat
-    more = advance(nil)
-  until not more or now() >= until_
+  local ok, more = pcall(work, now() + SLICE)
   depth = depth - 1
-  if more then core.wake() end
+  current = nil
+  if more then core.wake() end  -- also after an interrupt: it may have left something
+  if not ok then error(more, 0) end
   loop.report_unclaimed(false)
 end
 

@@ -1,8 +1,6 @@
 -- Several items in one request: fn gets up to k of them and returns as many results; what is missing comes
 -- again in halves, down to one.
 
-local loop = require "sheaf.loop"
-
 local Groups = {}
 Groups.__index = Groups
 
@@ -53,10 +51,8 @@ local function settle(run, group, results)
 end
 
 local function group_ended(groups, run, group)
-  return function(task)
+  return function(task, results, err)
     run.tasks[task] = nil
-    local results, err = nil, task.err
-    if task.ok then results, err = task.results[1], task.results[2] end
     if results ~= nil and type(results) ~= "table" then
       results, err = nil, "with merge, fn must return an array, one result an item"
     end
@@ -71,11 +67,7 @@ local function group_ended(groups, run, group)
     -- What is left of a larger group is asked for again as it is, unless all of it is left.
     local halves = missing.n < group.n and { missing } or split(missing)
     for _, half in ipairs(halves) do table.insert(groups.halves, half) end
-    if run.latch then
-      local latch = run.latch
-      run.latch = nil
-      loop.open(latch)
-    end
+    run:wake()
   end
 end
 
@@ -96,12 +88,20 @@ local function read_group(groups, run)
   return group.n > 0 and group or nil
 end
 
---- Begins the next group: halves first. False if there is none.
-function Groups:begin(run)
-  local group = table.remove(self.halves, 1) or (not run.ended and read_group(self, run))
+local function begin(self, run, group)
   if not group then return false end
   run:begin_task(group, group.indices, group_ended(self, run, group))
   return true
+end
+
+--- Begins a group that is asked for again. False if there is none.
+function Groups:begin_half(run)
+  return begin(self, run, table.remove(self.halves, 1))
+end
+
+--- Begins a group of new items. False if there are no more.
+function Groups:begin(run)
+  return begin(self, run, not run.ended and read_group(self, run))
 end
 
 return merge

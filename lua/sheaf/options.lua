@@ -109,7 +109,8 @@ local function check_file(who, field, path, level)
   file:close()
 end
 
-local function check_descriptors(who, concurrency, level)
+--- Raises where so many attempts at once would need more descriptors than the process may have.
+function options.check_descriptors(who, concurrency, level)
   local limit = core.descriptors()
   if concurrency + SPARE_DESCRIPTORS > limit then
     error(("%s: 'concurrency' = %d needs %d file descriptors, and this process may have %d: raise the "
@@ -138,7 +139,9 @@ function options.batch(who, given, base, level)
   for _, field in ipairs{ "ca", "cert", "key" } do
     if full.tls[field] then check_file(who, "tls." .. field, full.tls[field], level + 1) end
   end
-  if given.concurrency then check_descriptors(who, given.concurrency, level + 1) end
+  if given.concurrency or (base == options.defaults and not given.limiter) then
+    options.check_descriptors(who, full.concurrency, level + 1)
+  end
   return full
 end
 

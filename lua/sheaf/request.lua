@@ -14,11 +14,23 @@ local concat, sort = table.concat, table.sort
 local METHOD_PATTERN = "^%u[%u%-]*$"
 local METHOD_MOST = 15
 
+--- Headers every request has unless told otherwise. A string body is JSON made by another codec, more often
+--- than not.
+local COMMON_HEADERS = { ["content-type"] = "application/json", ["expect"] = false }
+
 --- Labels for SHEAF_LOG are cut here.
 local LABEL_MOST = 60
 
+--- A value as text; whole numbers without a dot, in each Lua.
+local function written(value)
+  if type(value) == "number" and value == math.floor(value) and math.abs(value) < 2^53 then
+    return ("%d"):format(value)
+  end
+  return tostring(value)
+end
+
 local function percent(text)
-  return (tostring(text):gsub("[^%w%-._~]", function(c) return ("%%%02X"):format(c:byte()) end))
+  return (text:gsub("[^%w%-._~]", function(c) return ("%%%02X"):format(c:byte()) end))
 end
 
 --- A query table as text: names sorted, a list as one name several times.
@@ -32,10 +44,7 @@ local function query_text(who, query, level)
         check.fail(who, ("query[%s]"):format(check.show(name)), "a string, a number or a boolean",
           one, level + 1)
       end
-      if kind == "number" and one == math.floor(one) and math.abs(one) < 2^53 then
-        one = ("%d"):format(one)
-      end
-      parts[#parts + 1] = percent(name) .. "=" .. percent(one)
+      parts[#parts + 1] = percent(tostring(name)) .. "=" .. percent(written(one))
     end
   end
   sort(parts)
@@ -48,7 +57,17 @@ local function join(base, path)
   return (base:gsub("/+$", "")) .. "/" .. (path:gsub("^/+", ""))
 end
 
-local function address(who, given, defaults, level)
+--- The same for a batch and one of its requests. Most requests of a batch go to one path: the last one's
+--- address is kept.
+local function joined(batch, path)
+  if path ~= batch.last_path then
+    batch.last_path, batch.last_address = path, join(batch.options.base_url, path)
+  end
+  return batch.last_address
+end
+
+local function address(who, given, batch, level)
+  local defaults = batch.options
   local url = given.url
   if not url then
     local path = given.path or defaults.path
@@ -56,7 +75,7 @@ local function address(who, given, defaults, level)
     if not base then
       error(("%s: the request has no 'url', and the batch no 'base_url'"):format(who), level + 1)
     end
-    url = path and join(base, path) or base
+    url = path and joined(batch, path) or base
   elseif given.path then
     error(("%s: 'url' and 'path' together: give one of them"):format(who), level + 1)
   end
@@ -66,6 +85,28 @@ local function address(who, given, defaults, level)
     if text ~= "" then url = url .. (url:find("?", 1, true) and "&" or "?") .. text end
   end
   return url
+end
+
+--- Lays headers over others, in place; a name in another case is the same name.
+local function lay_over(headers, over)
+  local names = {}
+  for name in pairs(headers) do names[name:lower()] = name end
+  for name, value in pairs(over) do
+    local before = names[name:lower()]
+    if before then headers[before] = nil end
+    names[name:lower()] = name
+    headers[name] = value
+  end
+  return headers
+end
+
+--- What a batch's requests are sent with: common headers, the key, the user's.
+---@param full table the batch's options
+---@return table<string, string|number|false>
+function request.batch_headers(full)
+  local headers = lay_over({}, COMMON_HEADERS)
+  if full.api_key then lay_over(headers, { Authorization = "Bearer " .. full.api_key }) end
+  return lay_over(headers, full.headers)
 end
 
 --- Header lines as libcurl takes them; false takes a header away.
@@ -79,8 +120,7 @@ function request.lines(headers)
     elseif value == "" then
       lines[#lines + 1] = name .. ";"
     else
-      if type(value) == "number" and value == math.floor(value) then value = ("%d"):format(value) end
-      lines[#lines + 1] = name .. ": " .. value
+      lines[#lines + 1] = name .. ": " .. written(value)
     end
   end
   return lines
@@ -140,12 +180,25 @@ local function label_of(id, serial)
   return (text:sub(1, LABEL_MOST):gsub("%c", "?"))
 end
 
+-- Headers by name in any case; as in a response, they are listed in lower case.
+local shown_mt = {
+  __index = function(self, name)
+    return type(name) == "string" and rawget(self, name:lower()) or nil
+  end,
+}
+
 --- What a transport is shown: the request as it would go out.
 function request.shown(ticket)
-  local given, defaults = ticket.request, ticket.batch.options
+  local given = ticket.request
+  local headers = setmetatable({}, shown_mt)
+  local all = lay_over(request.batch_headers(ticket.batch.options), given.headers or {})
+  for name, value in pairs(all) do
+    if value ~= false then headers[name:lower()] = written(value) end
+  end
+  if not ticket.body then headers["content-type"] = nil end
   return {
-    method = ticket.method, url = ticket.url, body = ticket.body, json = given.json,
-    headers = options.merge(defaults.headers, given.headers), id = given.id,
+    method = ticket.method, url = ticket.url, path = given.path, body = ticket.body,
+    json = given.json, headers = headers, id = given.id,
   }
 end
 
@@ -163,7 +216,7 @@ function request.prepare(batch, given, who, level)
   if given.method or defaults.method then check_method(who, method, level + 1) end
   return {
     batch = batch, request = given, method = method, body = body,
-    url = address(who, given, defaults, level + 1),
+    url = address(who, given, batch, level + 1),
     expects_json = (given.expect or defaults.expect or (given.json ~= nil and "json")) == "json",
     validate = given.validate or defaults.validate,
     on_done = given.on_done or defaults.on_done,
@@ -178,6 +231,7 @@ end
 ---@return string? code "url": the address is at fault; else the machine refused something
 function request.start(ticket, item)
   local batch, given = ticket.batch, ticket.request
+  if ticket.url:find("%z") then return nil, "it contains NUL", "url" end
   local settings = batch.settings
   if given.timeout ~= nil or given.retry ~= nil or given.max_body or given.redirects then
     settings = own_settings(given, batch.options)

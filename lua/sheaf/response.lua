@@ -152,12 +152,12 @@ function response.invalidate(self, why)
   self.error = failure(self, "invalid", why)
 end
 
---- A response for a request that got none: cancelled or closed on the Lua thread.
-function response.without_answer(kind, id, elapsed)
+--- A response for a request that got none: cancelled or closed on the Lua thread, or never started.
+function response.without_answer(kind, id, elapsed, message)
   return setmetatable({
     ok = false, body = "", _head = "", id = id, attempts = 0, elapsed = elapsed,
     timing = { queued = elapsed, connect = 0, first_byte = 0, total = 0 },
-    error = fault.new{ kind = kind },
+    error = fault.new{ kind = kind, message = message },
   }, Response)
 end
 

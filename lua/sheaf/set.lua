@@ -14,6 +14,7 @@ function set.new()
     places = {},                -- ticket -> its index in tickets
     done = {}, done_first = 1, done_last = 0,  -- by completion; may hold some handed out since
     count = 0,                  -- tickets inside
+    latches = {},               -- of those who wait for the next that is done
   }, Set)
 end
 
@@ -30,11 +31,15 @@ function Set:notify(ticket)
   if not self.places[ticket] then return end
   self.done_last = self.done_last + 1
   self.done[self.done_last] = ticket
-  local latch = self.latch
-  if latch then
-    self.latch = nil
-    loop.notify(latch)
-  end
+  self:wake()
+end
+
+--- Lets those who wait look again.
+function Set:wake()
+  local latches = self.latches
+  if not latches[1] then return end
+  self.latches = {}
+  for _, latch in ipairs(latches) do loop.open(latch) end
 end
 
 --- All tickets in the order of submission; the set is empty then.
@@ -49,6 +54,7 @@ function Set:take_all()
   end
   self.tickets, self.first, self.last, self.places = {}, 1, 0, {}
   self.done, self.done_first, self.done_last, self.count = {}, 1, 0, 0
+  self:wake()
   return taken
 end
 
@@ -57,6 +63,12 @@ local function remove(self, ticket)
   self.places[ticket], self.tickets[place] = nil, nil
   self.count = self.count - 1
   while self.first <= self.last and self.tickets[self.first] == nil do self.first = self.first + 1 end
+  if self.count == 0 then self:wake() end
+end
+
+--- Cancels what is inside: the task that would have taken it was cancelled.
+function Set:cancel()
+  for ticket in pairs(self.places) do ticket:cancel() end
 end
 
 --- The next ticket that is done, waiting for it; nil when none is left.
@@ -71,8 +83,10 @@ function Set:take_next(who)
         return ticket
       end
     end
-    self.latch = loop.latch(1)
-    loop.await(self.latch, who)
+    local latch = loop.latch(1)
+    function latch.on_cancel() self:cancel() end
+    table.insert(self.latches, latch)
+    loop.await(latch, who)
   end
 end
 

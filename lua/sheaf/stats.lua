@@ -22,6 +22,20 @@ function stats.submitted(counts)
   counts.began = counts.began or core.now()
 end
 
+--- Counts into the second, and forgets those out of the window when a new one begins.
+local function count_second(counts, second)
+  local seconds = counts.seconds
+  local before = seconds[second]
+  if before then
+    seconds[second] = before + 1
+    return
+  end
+  seconds[second] = 1
+  for old in pairs(seconds) do
+    if old < second - WINDOW then seconds[old] = nil end
+  end
+end
+
 --- Counts a request's end.
 function stats.finished(counts, response)
   counts.done = counts.done + 1
@@ -31,15 +45,7 @@ function stats.finished(counts, response)
   else
     counts.failed = counts.failed + 1
   end
-  local second = floor(core.now())
-  local seconds = counts.seconds
-  if not seconds[second] then
-    seconds[second] = 0
-    for old in pairs(seconds) do
-      if old < second - WINDOW then seconds[old] = nil end
-    end
-  end
-  seconds[second] = seconds[second] + 1
+  count_second(counts, floor(core.now()))
   if rawget(response, "_json") then
     local usage = response.usage
     if usage then

@@ -31,10 +31,18 @@ end
 ---@return sheaf.Task
 function task.spawn(fn, ...)
   callable("sheaf.spawn", fn)
-  local new = loop.spawn(fn, nil, ...)
+  local new = loop.spawn(fn, {}, ...)
   local handle = setmetatable({ task = new }, Task)
   loop.set_handle(new, handle)
   return handle
+end
+
+--- One who waited for a task was cancelled. Was it the only one, the task's error is nobody's.
+local function give_up(inner, latch)
+  for i, other in ipairs(inner.latches) do
+    if other == latch then table.remove(inner.latches, i) break end
+  end
+  if inner.done and not inner.ok and not inner.latches[1] then loop.unclaim(inner) end
 end
 
 --- Waits for the task's end.
@@ -43,13 +51,15 @@ end
 function Task:wait()
   local inner = self.task
   if inner == loop.current() then error("sheaf: a task can't wait for itself", 2) end
-  loop.claim(inner)
   if not inner.done then
+    loop.check_wait("task:wait()")
     local latch = loop.latch(1)
     inner.latches = inner.latches or {}
     table.insert(inner.latches, latch)
+    function latch.on_cancel() give_up(inner, latch) end
     loop.await(latch, "task:wait()")
   end
+  loop.claim(inner)
   if inner.ok then return true, unpack(inner.results, 1, inner.results.n) end
   return false, inner.err
 end
@@ -68,14 +78,15 @@ function task.sleep(seconds)
     error(("sheaf.sleep: a number of seconds, 0 or more, is wanted, got %s"):format(
       check.show(seconds)), 2)
   end
+  loop.check_wait("sheaf.sleep")
   local latch = loop.latch(1)
   local timers = task.timers
   local id, message = core.timer(seconds)
   if not id then error(message, 2) end
   timers[id] = latch
-  loop.pending = loop.pending + 1
+  loop.armed = loop.armed + 1
   function latch.on_cancel()
-    if timers[id] then loop.pending = loop.pending - 1 end
+    if timers[id] then loop.armed = loop.armed - 1 end
     timers[id] = nil
   end
   loop.await(latch, "sheaf.sleep")
@@ -87,7 +98,7 @@ loop.handlers.fired = function(id)
   local latch = task.timers[id]
   if latch then
     task.timers[id] = nil
-    loop.pending = loop.pending - 1
+    loop.armed = loop.armed - 1
     loop.notify(latch)
   end
 end
@@ -101,11 +112,11 @@ end
 ---@return any ... what fn returned; raises fn's error
 function task.run(fn, ...)
   callable("sheaf.run", fn)
+  loop.check_wait("sheaf.run", true)
   local latch = loop.latch(1)
   local before = loop.running
   loop.running = true
-  local main = loop.spawn(fn, { group = { live = 0, latch = latch } }, ...)
-  main.latches = {}             -- its error is raised here
+  local main = loop.spawn(fn, { group = { live = 0, latch = latch }, awaited = true }, ...)
   local ok, err = pcall(loop.await, latch, "sheaf.run")
   loop.running = before
   loop.report_unclaimed(true, main)
@@ -125,7 +136,7 @@ end
 ---@return function generator
 function task.wrap(fn)
   callable("sheaf.wrap", fn)
-  local co = coroutine.create(fn)
+  local co = loop.coroutine(fn)
   return function(...)
     local results = loop.resume_within(co, ...)
     if not results[1] then error(results[2], 0) end
@@ -139,7 +150,7 @@ end
 ---@return boolean ok
 ---@return any ...
 function task.pcall(fn, ...)
-  local co = coroutine.create(fn)
+  local co = loop.coroutine(fn)
   local results = loop.resume_within(co, ...)
   while results[1] and coroutine.status(co) ~= "dead" do
     results = loop.resume_within(co, coroutine.yield(unpack(results, 2, results.n)))

@@ -36,7 +36,6 @@ function ticket.started(new, slot)
   batch.unfinished = batch.unfinished + 1
   batches[slot] = batch
   if new.on_done then anchored[new] = true end
-  loop.pending = loop.pending + 1
   return setmetatable(new, Ticket)
 end
 
@@ -44,8 +43,9 @@ end
 ---@return sheaf.Response
 function Ticket:wait()
   if not self.response then
+    loop.check_wait("ticket:wait()")
     local latch = loop.latch(1)
-    function latch.on_cancel() self:cancel() end
+    latch.ticket = self
     self:listen(latch)
     loop.await(latch, "ticket:wait()")
   end
@@ -83,7 +83,6 @@ local function finish(self, result, later)
   local batch = self.batch
   batch.pending[self.slot] = nil
   batch.unfinished = batch.unfinished - 1
-  loop.pending = loop.pending - 1
   self.slot, self.request, self.url, self.body = nil, nil, nil, nil
   self.response = result
   stats.finished(batch.counts, result)

@@ -1,6 +1,7 @@
 -- The stand-in for the wire: a function on the Lua thread answers attempts. Retries, limits, order and
 -- timing stay real.
 
+local check = require "sheaf.check"
 local fault = require "sheaf.fault"
 local json = require "sheaf.json"
 local loop = require "sheaf.loop"
@@ -10,6 +11,19 @@ local transport = {}
 
 local function failed(message)
   return { kind = "internal", message = message, delay = 0 }
+end
+
+--- Why what a transport returned can't be an answer, or nil.
+local function fault_in(given)
+  for _, field in ipairs{ "body", "message" } do
+    local value = given[field]
+    if value ~= nil and type(value) ~= "string" then
+      return ("the transport's '%s' must be a string, got a %s"):format(field, type(value))
+    end
+  end
+  if given.headers == nil then return nil end
+  local ok, message = pcall(check.headers, "the transport", given.headers, 0)
+  if not ok then return (message:gsub("^.-:%d+: ", "", 1)) end
 end
 
 local function head_of(status, headers)
@@ -27,8 +41,10 @@ function transport.ask(fn, shown, attempt)
   if type(given) ~= "table" then
     return failed(("the transport must return a table, got %s"):format(type(given)))
   end
+  local wrong = fault_in(given)
+  if wrong then return failed(wrong) end
   local delay = given.delay or 0
-  if type(delay) ~= "number" or not (delay >= 0) then
+  if type(delay) ~= "number" or delay ~= delay or delay < 0 then
     return failed("the transport's 'delay' must be a number of seconds, 0 or more")
   end
   if given.error ~= nil then
