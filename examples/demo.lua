@@ -10,7 +10,7 @@ local texts = require "examples.demo.texts"
 local server = require "spec.support.server"
 
 local TEXTS = 1000
-local THINKING = "latency=lognormal:0.5:0.4;faults=0.02"
+local THINKING = "latency=lognormal:0.5:0.2;faults=0.02"
 local ONE_BY_ONE = 10           -- requests the first row is extrapolated from
 local LABELS_SHOWN = 6
 local TLS_REQUESTS, TLS_CONCURRENCY, TLS_LATENCY = 400, 50, "latency=0.02;faults=0"

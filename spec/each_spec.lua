@@ -379,7 +379,7 @@ describe("batch:each", function()
 
     local function check_ended(cancelled, taken)
       local before = taken()
-      sheaf.sleep(0.002)
+      sheaf.run(sheaf.sleep, 0.002)
       assert.equal(before, taken())
       for item = 2, before do assert.equal("cancelled", cancelled[item], "item " .. item) end
       repeat sheaf.sleep(0.001) until slow:stats().done == slow:stats().total
@@ -400,7 +400,7 @@ describe("batch:each", function()
       iterator = nil -- luacheck: ignore
       repeat
         collectgarbage()
-        sheaf.sleep(0.001)
+        sheaf.run(sheaf.sleep, 0.001)
       until cancelled[2]
       check_ended(cancelled, taken)
     end)
@@ -408,7 +408,7 @@ describe("batch:each", function()
     it("by break does the same, at once where loops close their values", function()
       local cancelled, taken, begun = {}, 0, 0
       local function loop()
-        for _ in slow:each(function()
+        for _ in slow:each(function() -- luacheck: ignore 512
           taken = taken + 1
           return taken
         end, function(item)
@@ -416,19 +416,19 @@ describe("batch:each", function()
           if item == 1 then return true end
           local ok, err = sheaf.pcall(function() return slow:fetch{} end)
           cancelled[item] = not ok and err.kind
-        end, { tasks = 10 }) do -- luacheck: ignore 512
+        end, { tasks = 10 }) do
           while begun < taken do sheaf.sleep(0.001) end
           break
         end
       end
       loop()
       if _VERSION == "Lua 5.4" then
-        sheaf.sleep(0.001)
+        sheaf.run(sheaf.sleep, 0.001)
         assert.equal("cancelled", cancelled[2])
       end
       while not cancelled[2] do
         collectgarbage()
-        sheaf.sleep(0.001)
+        sheaf.run(sheaf.sleep, 0.001)
       end
       check_ended(cancelled, function() return taken end)
     end)
@@ -443,7 +443,7 @@ describe("batch:each", function()
         end):wait()
         if not ok then error(err, 0) end
       end)
-      sheaf.sleep(0.001)
+      sheaf.run(sheaf.sleep, 0.001)
       iterator:cancel()
       check_ended(cancelled, taken)
       assert.truthy(inner >= 8)
@@ -452,7 +452,7 @@ describe("batch:each", function()
     it("cancels requests without fn", function()
       local iterator = slow:each(function() return {} end, nil, { tasks = 4 })
       local consumer = sheaf.spawn(function() return iterator() end)
-      sheaf.sleep(0.002)
+      sheaf.run(sheaf.sleep, 0.002)
       assert.equal(4, slow:stats().total)
       iterator:cancel()
       assert.equal(4, slow:stats().failed)
@@ -483,7 +483,7 @@ describe("batch:each", function()
           index, _, err = iterator()
         end
       end)
-      sheaf.sleep(0.002)
+      sheaf.run(sheaf.sleep, 0.002)
       slow:close()
     end)
     assert.same({ "closed", "closed", "internal" }, kinds)
@@ -576,7 +576,7 @@ describe("batch:map", function()
     local task = sheaf.spawn(function()
       return slow:map({ 1, 2, 3 }, function() return slow:fetch{} end)
     end)
-    sheaf.sleep(0.002)
+    sheaf.run(sheaf.sleep, 0.002)
     assert.is_true(task:cancel())
     local ok, err = task:wait()
     assert.is_false(ok)

@@ -52,7 +52,7 @@ describe("tasks:", function()
           ask("a")
           order[#order + 1] = "child"
           sheaf.spawn(function()
-            sheaf.sleep(0.002)
+            sheaf.run(sheaf.sleep, 0.002)
             order[#order + 1] = "grandchild"
           end)
         end)
@@ -217,7 +217,7 @@ describe("tasks:", function()
       sheaf.run(function()
         local failing = sheaf.spawn(function() sheaf.sleep(0.005) error("kaputt") end)
         local waiter = sheaf.spawn(function() return failing:wait() end)
-        sheaf.sleep(0.001)
+        sheaf.run(sheaf.sleep, 0.001)
         waiter:cancel()
       end)
       assert.equal(1, #reported)
@@ -232,10 +232,12 @@ describe("tasks:", function()
     it("and one of on_error itself harms nothing", function()
       local stderr = io.stderr
       local written = {}
-      io.stderr = { write = function(_, ...) written[#written + 1] = table.concat{ ... } end } -- luacheck: ignore 122
+      -- luacheck: push ignore 122
+      io.stderr = { write = function(_, ...) written[#written + 1] = table.concat{ ... } end }
       sheaf.on_error = function() error("worse") end
       local ok = pcall(sheaf.run, function() sheaf.spawn(error, "kaputt") ask("a") end)
-      io.stderr = stderr -- luacheck: ignore 122
+      io.stderr = stderr
+      -- luacheck: pop
       assert.is_true(ok)
       assert.truthy(table.concat(written):find("worse", 1, true))
     end)
@@ -243,10 +245,12 @@ describe("tasks:", function()
     it("goes to stderr by default", function()
       local stderr = io.stderr
       local written = {}
-      io.stderr = { write = function(_, ...) written[#written + 1] = table.concat{ ... } end } -- luacheck: ignore 122
+      -- luacheck: push ignore 122
+      io.stderr = { write = function(_, ...) written[#written + 1] = table.concat{ ... } end }
       sheaf.on_error = on_error
       sheaf.run(function() sheaf.spawn(function() error("kaputt", 0) end) end)
-      io.stderr = stderr -- luacheck: ignore 122
+      io.stderr = stderr
+      -- luacheck: pop
       assert.truthy(table.concat(written):find("an error that nobody waits for: kaputt\nstack traceback"))
     end)
   end)
@@ -265,7 +269,7 @@ describe("tasks:", function()
         cleaned = { ok, err.kind }
         error(err, 0)
       end)
-      sheaf.sleep(0.002)
+      sheaf.run(sheaf.sleep, 0.002)
       assert.is_true(task:cancel())
       local ok, err = task:wait()
       assert.is_false(ok)
@@ -298,7 +302,7 @@ describe("tasks:", function()
         local ok, err = task:wait()
         assert.is_false(ok)
         assert.equal("cancelled", err.kind, name)
-        slow:cancel()
+        assert.equal(0, slow:cancel(), name)
       end
       assert.truthy(sheaf.now() - began < 30)
       never:cancel()
@@ -339,6 +343,7 @@ describe("tasks:", function()
       assert.equal("cancelled", select(2, task:wait()).kind)
       assert.same({ true, true }, { canceller:wait() })
       ask("b")
+      assert.equal("cancelled", select(2, task:wait()).kind)
       assert.equal(1, ended)
       assert.same({}, reported)
     end)
@@ -540,7 +545,9 @@ describe("tasks:", function()
         return setmetatable({}, { __index = function() return wait() end }).x
       end,
       ["an iterator of a for loop"] = function(wait)
-        for got in function(_, last) return not last and wait() or nil end do return got end -- luacheck: ignore 512
+        for got in function(_, last) return not last and wait() or nil end do -- luacheck: ignore 512
+          return got
+        end
       end,
       ["the user's own coroutine"] = function(wait)
         return coroutine.wrap(function() return wait() end)()
@@ -591,7 +598,7 @@ describe("tasks:", function()
               order[#order + 1] = "child"
             end)
             child:wait()
-            sheaf.sleep(0.005)
+            sheaf.run(sheaf.sleep, 0.005)
             assert.is_false(sibling_may)
           end)
           order[#order + 1] = "driver"
@@ -769,7 +776,7 @@ describe("tasks:", function()
       sheaf.run(function()
         local held = {}
         alive[held] = true
-        sheaf.spawn(function() ask("x" .. i) alive[{}] = held end)
+        sheaf.spawn(function() ask("x" .. i) return held end)
         ask("y")
       end)
     end

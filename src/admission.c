@@ -158,7 +158,10 @@ static bool over_buffered(sheaf_engine *engine, const sheaf_batch *batch) {
   if (atomic_load(&engine->buffered) <= batch->max_buffered)
     return false;
   atomic_store(&engine->starved, true);
-  return atomic_load(&engine->buffered) > batch->max_buffered;
+  if (atomic_load(&engine->buffered) > batch->max_buffered)
+    return true;
+  atomic_store(&engine->starved, false);
+  return false;
 }
 
 

@@ -183,23 +183,34 @@ static void time_out(sheaf_engine *engine, sheaf_request *request, const char *w
 }
 
 
-/* An attempt on the wire: ends it if it is late, else sets the timer to when it would be. Bytes only
-   move last_byte, so that an answer in a thousand pieces costs one timer. */
+/* Sets the timer to when an attempt on the wire would be late. Before the first byte the idle time has no
+   start: it is looked at again once it might have. */
+static void watch(sheaf_engine *engine, sheaf_request *request, double idle_from) {
+  const sheaf_timeouts *timeout = &request->timeout;
+  double whole = request->times.sent > 0 ? request->times.sent + timeout->attempt : INFINITY;
+  double at = fmin(whole, idle_from + timeout->idle);
+  sheaf_engine_set_timer(engine, request, fmin(at, request->tries.deadline));
+}
+
+
+void sheaf_attempt_sent(sheaf_engine *engine, sheaf_request *request) {
+  watch(engine, request, request->times.sent);
+}
+
+
+/* An attempt on the wire: ends it if it is late, else sets the timer again. Bytes only move last_byte, so
+   that an answer in a thousand pieces costs one timer. */
 static void check_wire(sheaf_engine *engine, sheaf_request *request) {
   const sheaf_times *times = &request->times;
   const sheaf_timeouts *timeout = &request->timeout;
-  double whole = times->sent > 0 ? times->sent + timeout->attempt : INFINITY;
-  double idle = times->first_byte > 0 ? times->last_byte + timeout->idle : INFINITY;
-  if (engine->now >= whole)
-    time_out(engine, request, times->first_byte > 0 ? "the answer was not whole after"
-                                                    : "no answer after", timeout->attempt);
-  else if (engine->now >= idle)
+  bool began = times->first_byte > 0;
+  if (times->sent > 0 && engine->now >= times->sent + timeout->attempt)
+    time_out(engine, request, began ? "the answer was not whole after" : "no answer after",
+             timeout->attempt);
+  else if (began && engine->now >= times->last_byte + timeout->idle)
     time_out(engine, request, "nothing more of the answer came for", timeout->idle);
-  else {
-    /* Before the first byte the idle time has no start; looked at again once it might have. */
-    double look = times->first_byte > 0 ? idle : engine->now + timeout->idle;
-    sheaf_engine_set_timer(engine, request, fmin(fmin(whole, look), request->tries.deadline));
-  }
+  else
+    watch(engine, request, began ? times->last_byte : engine->now);
 }
 
 

@@ -11,6 +11,8 @@
 #include "heap.h"
 #include "limiter.h"
 
+#pragma GCC visibility push(hidden)
+
 struct sheaf_pool;
 
 /* How connections are made. Batches with equal options share a pool. */
@@ -102,5 +104,7 @@ bool sheaf_pool_options_equal(const sheaf_pool_options *a, const sheaf_pool_opti
 static inline void sheaf_count(atomic_llong *counter, long long by) {
   atomic_fetch_add_explicit(counter, by, memory_order_relaxed);
 }
+
+#pragma GCC visibility pop
 
 #endif

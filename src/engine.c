@@ -420,10 +420,8 @@ static void free_lists(sheaf_engine *engine) {
 void sheaf_engine_free(sheaf_engine *engine) {
   if (engine->running && sheaf_engine_alien(engine))
     return;                     /* its locks may be held by a thread that isn't here */
-  if (engine->running) {
-    sheaf_process_unregister(engine);
+  if (engine->running && sheaf_process_unregister(engine))
     sheaf_engine_halt(engine, false);
-  }
   free_lists(engine);
   if (engine->poller != NULL)
     sheaf_poller_free(engine->poller);

@@ -10,6 +10,8 @@
 #include "mailbox.h"
 #include "request.h"
 
+#pragma GCC visibility push(hidden)
+
 typedef struct sheaf_engine sheaf_engine;
 
 /* The types of messages, and the struct each is part of. */
@@ -106,5 +108,7 @@ double sheaf_engine_now(const sheaf_engine *engine);
 
 /* For tests: makes the I/O thread look at its clock again. */
 void sheaf_engine_nudge(sheaf_engine *engine);
+
+#pragma GCC visibility pop
 
 #endif

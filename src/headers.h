@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#pragma GCC visibility push(hidden)
+
 /* What sheaf_retry_after tells at most, in seconds: thirty years, more than any caller waits, and still
    safe to add to a clock. */
 #define SHEAF_RETRY_AFTER_MAX 1e9
@@ -42,5 +44,7 @@ int sheaf_should_retry(const char *block, size_t length);
    "code" or "type", at any depth, whose string value is one of those known (WIRE.md). Reads the first
    16 KiB only. A message that merely mentions such words doesn't count. */
 bool sheaf_body_tells_quota(const char *body, size_t length);
+
+#pragma GCC visibility pop
 
 #endif

@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#pragma GCC visibility push(hidden)
+
 /* Embedded in the owner's struct and zeroed before its first use. */
 typedef struct sheaf_heap_node {
   size_t index;                 /* its place in the heap, from 1; 0: in no heap */
@@ -52,5 +54,7 @@ void sheaf_heap_update(sheaf_heap *heap, sheaf_heap_node *node);
 
 /* True if the node is in a heap (any: a node doesn't know which). */
 bool sheaf_heap_contains(const sheaf_heap_node *node);
+
+#pragma GCC visibility pop
 
 #endif

@@ -6,6 +6,8 @@
 
 #include <stdint.h>
 
+#pragma GCC visibility push(hidden)
+
 /* A bucket is told as its middle, so it is at most 1/(2·32) = 1.6 % off. */
 #define SHEAF_HISTOGRAM_STEPS 32
 
@@ -35,5 +37,7 @@ double sheaf_histogram_percentile(const sheaf_histogram *histogram, double p);
 
 /* How many durations are in it. */
 uint64_t sheaf_histogram_count(const sheaf_histogram *histogram);
+
+#pragma GCC visibility pop
 
 #endif

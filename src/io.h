@@ -8,6 +8,8 @@
 #include "engine.h"
 #include "poller.h"
 
+#pragma GCC visibility push(hidden)
+
 typedef struct sheaf_shard sheaf_shard;
 typedef struct sheaf_host sheaf_host;
 typedef struct sheaf_pool sheaf_pool;
@@ -103,6 +105,9 @@ void sheaf_attempt_fail(sheaf_engine *engine, sheaf_request *request, sheaf_kind
 /* Schedules the next attempt of a request that holds no permit, at `at`. */
 void sheaf_attempt_again(sheaf_engine *engine, sheaf_request *request, double at);
 
+/* The request goes out on a connection that is ready: sets its first timer. */
+void sheaf_attempt_sent(sheaf_engine *engine, sheaf_request *request);
+
 /* The request's timer has fired. */
 void sheaf_attempt_timer(sheaf_engine *engine, sheaf_request *request);
 
@@ -150,5 +155,7 @@ double sheaf_multi_patience(const sheaf_engine *engine);
 /* One line for an attempt that ended. `wait` < 0: it was the last one. */
 void sheaf_log_attempt(const sheaf_engine *engine, const sheaf_request *request, sheaf_kind kind,
                        const char *why, double wait);
+
+#pragma GCC visibility pop
 
 #endif

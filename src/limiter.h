@@ -9,6 +9,8 @@
 
 #include <stdbool.h>
 
+#pragma GCC visibility push(hidden)
+
 typedef struct sheaf_limiter {
   int limit;                    /* permits there are; may be below taken after a set */
   int taken;                    /* permits out now */
@@ -29,5 +31,7 @@ void sheaf_limiter_set(sheaf_limiter *limiter, int limit);
 
 /* How many permits could be taken now; never negative. */
 int sheaf_limiter_room(const sheaf_limiter *limiter);
+
+#pragma GCC visibility pop
 
 #endif

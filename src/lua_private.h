@@ -7,6 +7,8 @@
 
 #include "engine.h"
 
+#pragma GCC visibility push(hidden)
+
 /* Names of metatables in the registry. */
 #define SHEAF_LIMITER_TYPE "sheaf.limiter"
 #define SHEAF_BATCH_TYPE "sheaf.batch"
@@ -91,5 +93,7 @@ void sheaf_lua_type(lua_State *L, const char *name, const luaL_Reg *methods, int
 #if LUA_VERSION_NUM < 502
 #define lua_rawlen lua_objlen
 #endif
+
+#pragma GCC visibility pop
 
 #endif

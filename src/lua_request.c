@@ -163,7 +163,7 @@ static int accept_answer(lua_State *L) {
 }
 
 
-/* reject(slot, permanent) -> seconds until it is tried again | nil: that was its last attempt */
+/* reject(slot, permanent) -> seconds until it is tried again | nil, kind: that was its last attempt */
 static int reject_answer(lua_State *L) {
   sheaf_state *state = sheaf_lua_state(L);
   unsigned slot = check_slot(L, state);
@@ -176,7 +176,9 @@ static int reject_answer(lua_State *L) {
   sheaf_verdict verdict = sheaf_retry_verdict(&request->retry, &request->tries, &outcome, now);
   if (verdict.action != SHEAF_ACTION_RETRY) {
     sheaf_lua_free_slot(state, slot);
-    return 0;
+    lua_pushnil(L);
+    lua_pushstring(L, sheaf_kind_name(verdict.kind));
+    return 2;
   }
   request->due = verdict.at;
   sheaf_engine_post(state->engine, &request->mail, SHEAF_AGAIN);

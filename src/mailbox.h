@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#pragma GCC visibility push(hidden)
+
 /* Embedded in whatever is sent, so that posting can't fail. Owned by the sender until it is posted,
    by the receiver from the moment it is taken. */
 typedef struct sheaf_message {
@@ -50,5 +52,7 @@ void sheaf_chain_append(sheaf_chain *chain, sheaf_message *message);
 
 /* The first message, taken off the chain, or NULL. */
 sheaf_message *sheaf_chain_take(sheaf_chain *chain);
+
+#pragma GCC visibility pop
 
 #endif

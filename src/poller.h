@@ -2,6 +2,8 @@
 #ifndef SHEAF_POLLER_H
 #define SHEAF_POLLER_H
 
+#pragma GCC visibility push(hidden)
+
 #define SHEAF_READABLE 1
 #define SHEAF_WRITABLE 2
 
@@ -25,5 +27,7 @@ int sheaf_poller_del(sheaf_poller *poller, int fd);
 /* Waits at most `seconds` (negative: without end) and fills up to `room` events. Returns their number;
    0 on a time-out or when a signal came. */
 int sheaf_poller_wait(sheaf_poller *poller, double seconds, sheaf_event *events, int room);
+
+#pragma GCC visibility pop
 
 #endif

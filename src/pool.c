@@ -321,6 +321,7 @@ void sheaf_pool_release(sheaf_engine *engine, sheaf_request *request) {
   sheaf_transfer *transfer = request->transfer;
   sheaf_host *host = transfer->host;
   sheaf_shard *shard = transfer->shard;
+  sheaf_transfer_count(transfer);
   curl_multi_remove_handle(shard->multi, transfer->easy);
   request->transfer = NULL;
   leave_active(transfer);

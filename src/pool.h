@@ -7,6 +7,8 @@
 
 #include "io.h"
 
+#pragma GCC visibility push(hidden)
+
 typedef enum sheaf_protocol { SHEAF_UNKNOWN, SHEAF_HTTP1, SHEAF_HTTP2 } sheaf_protocol;
 
 /* One origin as seen from one pool. */
@@ -77,7 +79,8 @@ struct sheaf_transfer {
   /* Of this attempt: */
   int sent;                     /* how often libcurl came to send it */
   bool resent;                  /* it wanted to send again and was stopped */
-  bool too_large, no_memory, no_descriptor;
+  int head_lines;
+  bool too_large, long_head, no_memory, no_descriptor;
   char error[CURL_ERROR_SIZE];
 };
 
@@ -95,6 +98,9 @@ void sheaf_transfer_finish(sheaf_transfer *transfer);
    another attempt would fail the same way. */
 void sheaf_transfer_result(sheaf_transfer *transfer, CURLcode code, bool *permanent);
 
+/* Counts connections and bytes into the batch's counters; before the handle is taken off its multi. */
+void sheaf_transfer_count(const sheaf_transfer *transfer);
+
 /* A new multi handle for a shard that keeps up to `connections`. NULL on no memory. */
 CURLM *sheaf_multi_new(sheaf_shard *shard, int connections);
 
@@ -108,5 +114,7 @@ void sheaf_multi_kick(sheaf_shard *shard);
 
 /* The transfer has its socket, or (`ready`) its connection: if others waited for that, they may go. */
 void sheaf_pool_opened(sheaf_transfer *transfer, bool ready);
+
+#pragma GCC visibility pop
 
 #endif

@@ -16,17 +16,16 @@ static int start_error;         /* 0, or the errno of the attempt; written once 
 static unsigned generation;     /* changed only by a child's only thread */
 
 
+/* Under the lock, so that a state that is closed meanwhile waits for the end of its thread, which takes no
+   lock of ours. */
 static void halt_all(void) {
-  for (;;) {
-    pthread_mutex_lock(&lock);
+  pthread_mutex_lock(&lock);
+  while (engines != NULL) {
     sheaf_engine *engine = engines;
-    if (engine != NULL)
-      engines = engine->registered_next;
-    pthread_mutex_unlock(&lock);
-    if (engine == NULL)
-      return;
+    engines = engine->registered_next;
     sheaf_engine_halt(engine, true);
   }
+  pthread_mutex_unlock(&lock);
 }
 
 
@@ -78,14 +77,16 @@ void sheaf_process_register(sheaf_engine *engine) {
 }
 
 
-void sheaf_process_unregister(sheaf_engine *engine) {
+bool sheaf_process_unregister(sheaf_engine *engine) {
+  bool found = false;
   pthread_mutex_lock(&lock);
   for (sheaf_engine **place = &engines; *place != NULL; place = &(*place)->registered_next) {
     if (*place == engine) {
       *place = engine->registered_next;
+      found = true;
       break;
     }
   }
   pthread_mutex_unlock(&lock);
+  return found;
 }
-

@@ -4,6 +4,8 @@
 
 #include <stdbool.h>
 
+#pragma GCC visibility push(hidden)
+
 struct sheaf_engine;
 
 /* Before anything else, any number of times: keeps the shared object that holds this code in memory until
@@ -22,9 +24,13 @@ unsigned sheaf_process_generation(void);
 
 /* Engines with a running thread. */
 void sheaf_process_register(struct sheaf_engine *engine);
-void sheaf_process_unregister(struct sheaf_engine *engine);
+
+/* False where the process is exiting and has stopped the engine already. */
+bool sheaf_process_unregister(struct sheaf_engine *engine);
 
 /* In engine.c: stops and joins an engine's thread. */
 void sheaf_engine_halt(struct sheaf_engine *engine, bool abandon);
+
+#pragma GCC visibility pop
 
 #endif

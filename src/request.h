@@ -11,6 +11,8 @@
 #include "retry.h"
 #include "url.h"
 
+#pragma GCC visibility push(hidden)
+
 /* Where a request is, as the I/O thread sees it. */
 typedef enum sheaf_stage {
   SHEAF_STAGE_LUA,              /* not the I/O thread's: not posted yet, or handed over */
@@ -116,5 +118,7 @@ bool sheaf_buffer_append(sheaf_buffer *buffer, const char *bytes, size_t length)
 
 /* Which of two requests goes first; for the heaps of what waits. DESIGN.md §4, "Order on the wire". */
 bool sheaf_request_before(const sheaf_heap_node *a, const sheaf_heap_node *b);
+
+#pragma GCC visibility pop
 
 #endif

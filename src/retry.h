@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#pragma GCC visibility push(hidden)
+
 /* How an attempt or a request ended: the closed set of error kinds of the API. */
 typedef enum sheaf_kind {
   SHEAF_KIND_NONE = 0,          /* no error, or: an HTTP answer came, look at its status */
@@ -104,5 +106,7 @@ sheaf_verdict sheaf_retry_verdict(const sheaf_retry_policy *policy, sheaf_retry_
 /* The next number of the generator (xorshift64*, Vigna 2016), uniform in [0, 1). *state is seeded by
    the caller with anything but 0, which the generator would never leave. */
 double sheaf_random(uint64_t *state);
+
+#pragma GCC visibility pop
 
 #endif

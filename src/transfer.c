@@ -10,8 +10,9 @@
 #include "headers.h"
 #include "version.h"
 
-/* A head longer than this is no answer of an API. libcurl limits single lines only. */
+/* A head longer than this, or with more lines, is no answer of an API. libcurl limits single lines only. */
 #define MAX_HEAD (256 * 1024)
+#define MAX_HEAD_LINES 1000
 
 /* TCP keepalive: seconds of silence before the first probe, and between two. */
 #define KEEPALIVE_SECONDS 60L
@@ -92,8 +93,11 @@ static void explain(sheaf_transfer *transfer, CURLcode code) {
   char text[MESSAGE_SIZE];
   const char *said = transfer->error[0] != '\0' ? transfer->error : curl_easy_strerror(code);
   if (transfer->too_large)
-    snprintf(text, sizeof text, "the answer is larger than max_body (%zu bytes) or its head than %d",
-             transfer->request->max_body, MAX_HEAD);
+    snprintf(text, sizeof text, "the answer is larger than max_body, %zu bytes",
+             transfer->request->max_body);
+  else if (transfer->long_head)
+    snprintf(text, sizeof text, "the answer has more than %d headers, or %d bytes of them",
+             MAX_HEAD_LINES, MAX_HEAD);
   else if (transfer->no_memory)
     snprintf(text, sizeof text, "not enough memory for the answer");
   else if (transfer->no_descriptor)
@@ -106,25 +110,29 @@ static void explain(sheaf_transfer *transfer, CURLcode code) {
 }
 
 
-void sheaf_transfer_result(sheaf_transfer *transfer, CURLcode code, bool *permanent) {
-  sheaf_request *request = transfer->request;
-  sheaf_answer *answer = &request->answer;
-  sheaf_counters *counters = &request->batch->counters;
-  long status = 0, version = 0, connects = 0, head_sent = 0, head_came = 0;
+void sheaf_transfer_count(const sheaf_transfer *transfer) {
+  sheaf_counters *counters = &transfer->request->batch->counters;
+  long connects = 0, head_sent = 0, head_came = 0;
   curl_off_t came = 0, sent = 0;
-  *permanent = false;
-  curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
   curl_easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &connects);
   curl_easy_getinfo(transfer->easy, CURLINFO_REQUEST_SIZE, &head_sent);
   curl_easy_getinfo(transfer->easy, CURLINFO_HEADER_SIZE, &head_came);
   curl_easy_getinfo(transfer->easy, CURLINFO_SIZE_DOWNLOAD_T, &came);
   curl_easy_getinfo(transfer->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
-  answer->status = (int)status;
   sheaf_count(&counters->opened, connects);
   if (connects == 0 && transfer->sent > 0)
     sheaf_count(&counters->reused, 1);
   sheaf_count(&counters->bytes_in, came + head_came);
   sheaf_count(&counters->bytes_out, sent + head_sent);
+}
+
+
+void sheaf_transfer_result(sheaf_transfer *transfer, CURLcode code, bool *permanent) {
+  sheaf_answer *answer = &transfer->request->answer;
+  long status = 0, version = 0;
+  *permanent = false;
+  curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+  answer->status = (int)status;
   if (code == CURLE_OK) {
     curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_VERSION, &version);
     transfer->host->protocol = version >= CURL_HTTP_VERSION_2_0 ? SHEAF_HTTP2 : SHEAF_HTTP1;
@@ -132,7 +140,7 @@ void sheaf_transfer_result(sheaf_transfer *transfer, CURLcode code, bool *perman
     return;
   }
   answer->kind = meaning(code, permanent);
-  if (transfer->too_large)
+  if (transfer->too_large || transfer->long_head)
     answer->kind = SHEAF_KIND_TOO_LARGE;
   else if (transfer->no_memory || transfer->no_descriptor)
     answer->kind = SHEAF_KIND_INTERNAL;
@@ -153,7 +161,7 @@ static size_t store(sheaf_transfer *transfer, sheaf_buffer *buffer, size_t limit
   sheaf_times *times = &transfer->request->times;
   times->last_byte = transfer->pool->engine->now;
   if (times->first_byte == 0)
-    times->first_byte = transfer->pool->engine->clock();
+    times->first_byte = times->last_byte; /* the clock that the end is read from, too */
   if (length > limit - buffer->length) {
     transfer->too_large = true;
     return 0;
@@ -169,9 +177,14 @@ static size_t store(sheaf_transfer *transfer, sheaf_buffer *buffer, size_t limit
 static size_t on_head(char *bytes, size_t size, size_t count, void *data) {
   sheaf_transfer *transfer = data;
   sheaf_buffer *head = &transfer->request->answer.head;
-  if (size * count >= 5 && memcmp(bytes, "HTTP/", 5) == 0)
-    head->length = 0;           /* what came before was a 1xx */
   size_t length = size * count;
+  if (length >= 5 && memcmp(bytes, "HTTP/", 5) == 0) {
+    head->length = 0;           /* what came before was a 1xx */
+    transfer->head_lines = 0;
+  }
+  transfer->long_head = ++transfer->head_lines > MAX_HEAD_LINES || length > MAX_HEAD - head->length;
+  if (transfer->long_head)
+    return length + 1;
   return store(transfer, head, MAX_HEAD, bytes, length) == length ? length : length + 1;
 }
 
@@ -202,7 +215,7 @@ static int on_send(void *data, char *remote, char *local, int remote_port, int l
   sheaf_engine *engine = transfer->pool->engine;
   request->times.sent = engine->clock();
   sheaf_pool_opened(transfer, true);
-  sheaf_engine_set_timer(engine, request, request->times.sent);
+  sheaf_attempt_sent(engine, request);
   return CURL_PREREQFUNC_OK;
 }
 
@@ -403,8 +416,8 @@ static void set_connection(sheaf_transfer *transfer) {
   const sheaf_pool_options *options = &transfer->pool->options;
   CURL *easy = transfer->easy;
   if (transfer->connect != request->timeout.connect) {
-    double seconds = request->timeout.connect;
-    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, seconds < 1e6 ? (long)(seconds * 1e3) + 1 : 0);
+    double seconds = request->timeout.connect;  /* for libcurl 0 means 300 s */
+    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)fmin(fmax(seconds * 1e3, 1), INT_MAX));
     curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
                      (long)(options->http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
     transfer->connect = seconds;
@@ -437,7 +450,8 @@ bool sheaf_transfer_prepare(sheaf_transfer *transfer) {
     transfer->url = sheaf_url_keep(request->url);
   }
   set_connection(transfer);
-  transfer->sent = 0;
+  transfer->sent = transfer->head_lines = 0;
+  transfer->long_head = false;
   transfer->resent = transfer->too_large = transfer->no_memory = transfer->no_descriptor = false;
   transfer->error[0] = '\0';
   return true;

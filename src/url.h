@@ -7,6 +7,8 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#pragma GCC visibility push(hidden)
+
 typedef struct sheaf_url {
   atomic_int references;
   CURLU *handle;
@@ -25,5 +27,7 @@ sheaf_url *sheaf_url_follow(const sheaf_url *base, const char *location, const c
 
 sheaf_url *sheaf_url_keep(sheaf_url *url);
 void sheaf_url_drop(sheaf_url *url);
+
+#pragma GCC visibility pop
 
 #endif

@@ -146,10 +146,11 @@ function response.new(raw, id)
   return raw
 end
 
---- Turns a response that was judged into an invalid one.
-function response.invalidate(self, why)
+--- Turns a response that was judged into an invalid one; or of another kind, where the deadline is what
+--- keeps it from being tried again.
+function response.invalidate(self, why, kind)
   self.ok = false
-  self.error = failure(self, "invalid", why)
+  self.error = failure(self, kind or "invalid", why)
 end
 
 --- A response for a request that got none: cancelled or closed on the Lua thread, or never started.

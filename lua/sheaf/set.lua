@@ -63,7 +63,6 @@ local function remove(self, ticket)
   self.places[ticket], self.tickets[place] = nil, nil
   self.count = self.count - 1
   while self.first <= self.last and self.tickets[self.first] == nil do self.first = self.first + 1 end
-  if self.count == 0 then self:wake() end
 end
 
 --- Cancels what is inside: the task that would have taken it was cancelled.

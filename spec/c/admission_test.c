@@ -147,7 +147,7 @@ static void a_lowered_limit_lets_nothing_go_until_enough_came_back(void **state)
 /* A request that comes while all permits are out doesn't wake the I/O thread; the last permit may come
    back at this very moment. */
 static void no_request_is_forgotten_that_comes_as_the_last_permit_does(void **state) {
-  enum { ROUNDS = 3000, STEPS = 100 };
+  enum { ROUNDS = 1000, STEPS = 100 };
   scene *all = *state;
   client *it = open_client(all, sheaf_clock_monotonic, 1);
   int out = 0;

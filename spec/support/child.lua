@@ -16,7 +16,7 @@ local system = require "system"
 local M = {}
 
 -- Seconds after which a child that hangs is ended: its status is 124 then.
-local PATIENCE = 8
+local PATIENCE = 30
 
 --- Quotes text as one word for the shell.
 --- @param text any
