@@ -22,14 +22,14 @@ static double between(double from, double to) {
 }
 
 
-static void push_timing(lua_State *L, const sheaf_request *request) {
+/* The fields of response.timing, which is made of them when somebody looks. */
+static void set_timing(lua_State *L, const sheaf_request *request) {
   const sheaf_times *times = &request->times;
   double started = times->started > 0 ? times->started : times->ended;
-  lua_createtable(L, 0, 4);
-  set_number(L, "queued", between(request->tries.submitted, started));
-  set_number(L, "connect", between(times->started, times->sent));
-  set_number(L, "first_byte", between(times->sent, times->first_byte));
-  set_number(L, "total", between(times->started, times->ended));
+  set_number(L, "_queued", between(request->tries.submitted, started));
+  set_number(L, "_connect", between(times->started, times->sent));
+  set_number(L, "_first_byte", between(times->sent, times->first_byte));
+  set_number(L, "_total", between(times->started, times->ended));
 }
 
 
@@ -45,11 +45,14 @@ static void set_failure(lua_State *L, const sheaf_request *request) {
 }
 
 
+/* Those below, and the few that the Lua side adds: Lua rounds to a power of two. */
+#define FIELDS 16
+
 void sheaf_lua_push_answer(lua_State *L, const sheaf_request *request) {
   const sheaf_answer *answer = &request->answer;
   bool ok = answer->kind == SHEAF_KIND_NONE;
   double elapsed = between(request->tries.submitted, request->times.ended);
-  lua_createtable(L, 0, ok ? 9 : 14);
+  lua_createtable(L, 0, FIELDS);
   lua_pushboolean(L, ok);
   lua_setfield(L, -2, "ok");
   if (answer->status > 0) {
@@ -61,8 +64,7 @@ void sheaf_lua_push_answer(lua_State *L, const sheaf_request *request) {
   lua_pushinteger(L, request->attempts);
   lua_setfield(L, -2, "attempts");
   set_number(L, "elapsed", elapsed);
-  push_timing(L, request);
-  lua_setfield(L, -2, "timing");
+  set_timing(L, request);
   if (!ok)
     set_failure(L, request);
   if (!ok || request->judged) {

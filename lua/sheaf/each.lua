@@ -162,8 +162,10 @@ end
 
 --- Begins a task for an item, or for a group of them with the array of their indices.
 function Run:begin_task(item, index, on_end)
-  local begun = { run = self, index = index, item = new_item(), on_end = on_end }
-  self.tasks[loop.spawn(self.fn, begun, item, index)] = true
+  self.tasks[loop.spawn{
+    fn = self.fn, first = item, second = index, run = self, index = index, item = new_item(),
+    on_end = on_end, co = false, parent = false, latch = false, done = false, ok = false,
+  }] = true
 end
 
 --- An item that is no request, or that the machine refuses.

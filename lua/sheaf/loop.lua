@@ -149,22 +149,63 @@ local function finish(task, ok, ...)
   end
 end
 
-local function continue(task, ok, ...)
-  if status(task.co) == "dead" then return finish(task, ok, ...) end
-  -- A plain yield inside a task gives the others a turn.
-  if (...) ~= WAIT then make_ready(task) end
+-- A coroutine serves one task after the other: making one costs as much as a request's tables. While it
+-- is idle, nothing of the last task is left on its stack; after an error it is not used again.
+local idle = {}
+
+--- Idle coroutines that are kept.
+local IDLE_MOST = 256
+
+--- What a coroutine yields when its task has ended.
+local ENDED = {}
+
+local function begin(fn, ...)
+  finish(current, true, fn(...))
+end
+
+local function life()
+  while true do begin(yield(ENDED)) end
+end
+
+local function take_coroutine(task)
+  local co = table.remove(idle)
+  if not co then
+    co = create(life)
+    resume(co)
+  end
+  owners[co] = task
+  task.co = co
+  return co
+end
+
+local function continue(task, ok, mark)
+  local co = task.co
+  if not ok then
+    finish(task, false, mark)
+  elseif mark == ENDED then
+    owners[co] = nil
+    if #idle < IDLE_MOST then idle[#idle + 1] = co end
+  elseif mark ~= WAIT then
+    make_ready(task)            -- a plain yield inside a task gives the others a turn
+  end
 end
 
 local function resume_task(task)
   local before = current
   current = task
-  task.latch = nil
-  if task.args then
-    local args = task.args
-    task.args = nil
-    continue(task, resume(task.co, unpack(args, 1, args.n)))
-  else
+  task.latch = false
+  local fn = task.fn
+  if not fn then
     continue(task, resume(task.co))
+  else
+    task.fn = false
+    local co, args = take_coroutine(task), task.args
+    if args then
+      task.args = false
+      continue(task, resume(co, fn, unpack(args, 1, args.n)))
+    else
+      continue(task, resume(co, fn, task.first, task.second))
+    end
   end
   current = before
 end
@@ -178,21 +219,19 @@ function loop.coroutine(fn)
   return create(function(...) return fn(...) end)
 end
 
---- Makes a task; it begins in the next step.
----@param fn function
----@param task { on_end: function?, item: integer?, group: table?, awaited: boolean? } becomes the task.
---- `on_end(task, result, err)` takes the place of all who could wait for it; `awaited`: somebody sees to its
---- error; item and group are inherited from the running task
-function loop.spawn(fn, task, ...)
-  local co = loop.coroutine(fn)
-  task.co, task.parent, task.args = co, current, pack(...)
+--- Starts a task: it begins in the next step.
+---@param task { fn: function, args: table?, first: any, second: any, on_end: function?, item: integer?, group: table?, awaited: boolean? }
+--- calls fn with args (packed), or else with first and second. `on_end(task, result, err)` takes the place of
+--- all who could wait for it; `awaited`: somebody sees to its error; item and group are inherited from the
+--- running task
+function loop.spawn(task)
+  task.parent = current
   if current then
     task.item = task.item or current.item
     task.group = task.group or current.group
   end
   local group = task.group
   if group then group.live = group.live + 1 end
-  owners[co] = task
   anchored[task] = true
   make_ready(task)
   return task
@@ -210,11 +249,11 @@ function loop.cancel(task)
   local latch = task.latch
   if latch then
     local was_ready = latch.open
-    latch.task, task.latch = nil, nil
+    latch.task, task.latch = nil, false
     if latch.on_cancel then latch:on_cancel() end
     if latch.ticket then latch.ticket:cancel() end
     if not was_ready then make_ready(task) end
-  elseif task.args then         -- not begun: it never will
+  elseif task.fn then           -- not begun: it never will
     for i = ready.first, ready.last do
       if ready[i] == task then ready[i] = false end
     end
@@ -297,8 +336,8 @@ end
 
 --- A latch opens when it has been notified `left` times. Where the task that waits for it is cancelled, its
 --- `on_cancel` is called and its `ticket` cancelled.
-function loop.latch(left)
-  return { left = left, open = left <= 0 }
+function loop.latch(left, ticket)
+  return { left = left, open = left <= 0, ticket = ticket, task = nil }
 end
 
 --- Opens a latch, and makes the task that waits for it ready.

@@ -59,18 +59,19 @@ end
 ---@return any? value nil where it is no JSON
 ---@return string? message
 function Response:json()
-  local cached = rawget(self, "_json")
-  if cached == nil then
-    local value, message = json.decode(self.body)
-    if value == nil then
-      cached = { message = self.body == "" and "the answer is empty" or
-        ("the answer is no JSON (%s): %s"):format(message, snippet(self.body)) }
-    else
-      cached = { value = value }
-    end
-    self._json = cached
+  local value = rawget(self, "_json")
+  if value ~= nil then return value end
+  local message = rawget(self, "_no_json")
+  if message then return nil, message end
+  value, message = json.decode(self.body)
+  if value == nil then
+    message = self.body == "" and "the answer is empty" or
+      ("the answer is no JSON (%s): %s"):format(message, snippet(self.body))
+    self._no_json = message
+    return nil, message
   end
-  return cached.value, cached.message
+  self._json = value
+  return value
 end
 
 --- The answer's text: of chat completions, responses, Anthropic's messages, or Gemini.
@@ -97,6 +98,12 @@ end
 --- Fields made on first use.
 local lazy = {
   headers = function(self) return parse_head(rawget(self, "_head") or "") end,
+  timing = function(self)
+    return {
+      queued = rawget(self, "_queued"), connect = rawget(self, "_connect"),
+      first_byte = rawget(self, "_first_byte"), total = rawget(self, "_total"),
+    }
+  end,
   usage = function(self) return answer.usage(decoded(self)) end,
   finish_reason = function(self) return answer.finish_reason(decoded(self)) end,
   request_id = function(self)
@@ -157,7 +164,7 @@ end
 function response.without_answer(kind, id, elapsed, message)
   return setmetatable({
     ok = false, body = "", _head = "", id = id, attempts = 0, elapsed = elapsed,
-    timing = { queued = elapsed, connect = 0, first_byte = 0, total = 0 },
+    _queued = elapsed, _connect = 0, _first_byte = 0, _total = 0,
     error = fault.new{ kind = kind, message = message },
   }, Response)
 end

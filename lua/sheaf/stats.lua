@@ -41,7 +41,7 @@ function stats.finished(counts, response)
   counts.done = counts.done + 1
   if response.ok then
     counts.ok = counts.ok + 1
-    counts.latency:add(response.timing.total)
+    counts.latency:add(response._total)
   else
     counts.failed = counts.failed + 1
   end

@@ -31,7 +31,7 @@ end
 ---@return sheaf.Task
 function task.spawn(fn, ...)
   callable("sheaf.spawn", fn)
-  local new = loop.spawn(fn, {}, ...)
+  local new = loop.spawn{ fn = fn, args = loop.pack(...) }
   local handle = setmetatable({ task = new }, Task)
   loop.set_handle(new, handle)
   return handle
@@ -116,7 +116,9 @@ function task.run(fn, ...)
   local latch = loop.latch(1)
   local before = loop.running
   loop.running = true
-  local main = loop.spawn(fn, { group = { live = 0, latch = latch }, awaited = true }, ...)
+  local main = loop.spawn{
+    fn = fn, args = loop.pack(...), group = { live = 0, latch = latch }, awaited = true,
+  }
   local ok, err = pcall(loop.await, latch, "sheaf.run")
   loop.running = before
   loop.report_unclaimed(true, main)

@@ -44,8 +44,7 @@ end
 function Ticket:wait()
   if not self.response then
     loop.check_wait("ticket:wait()")
-    local latch = loop.latch(1)
-    latch.ticket = self
+    local latch = loop.latch(1, self)
     self:listen(latch)
     loop.await(latch, "ticket:wait()")
   end
