@@ -60,6 +60,9 @@ describe("a request", function()
       assert.equal("DELETE", shown({}, echoing{ base_url = "http://h", method = "DELETE" }).method)
       assert.equal("POST", shown({ body = "x" },
         echoing{ base_url = "http://h", method = "GET" }).method)
+      assert.equal("GET", shown{ method = "GET", body = "x" }.method)
+      assert.equal("PUT", shown({ body = "x" },
+        echoing{ base_url = "http://h", method = "PUT" }).method)
     end)
   end)
 

@@ -109,6 +109,11 @@ static int state_gc(lua_State *L) {
     if (state->slots[slot].request != NULL)
       sheaf_lua_free_slot(state, slot);
   }
+  while (state->spares != NULL) {
+    sheaf_request *request = state->spares;
+    state->spares = request->next_spare;
+    sheaf_request_free(request);
+  }
   free(state->slots);
   free(state->abandoned);
   state->slots = NULL;

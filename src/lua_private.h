@@ -32,6 +32,8 @@ typedef struct sheaf_state {
   sheaf_slot *slots;            /* from 1; slots[0] is unused */
   unsigned slots_size, first_free;
   unsigned unfinished;          /* slots in use and not cancelled */
+  sheaf_request *spares;        /* to be used again */
+  int spare_count;
   unsigned long long serial;    /* of the last request or timer */
   unsigned *abandoned;          /* ids of guards that were collected */
   size_t abandoned_count, guards;  /* guards: alive, plus abandoned; never above the array's size */

@@ -10,6 +10,9 @@
 /* Slots made at once. */
 #define FIRST_SLOTS 64
 
+/* Requests kept to be used again. */
+#define SPARES_MOST 256
+
 
 /* A free slot's number, or 0 on no memory. */
 static unsigned take_slot(sheaf_state *state) {
@@ -32,11 +35,33 @@ static unsigned take_slot(sheaf_state *state) {
 }
 
 
+static sheaf_request *take_request(sheaf_state *state) {
+  sheaf_request *request = state->spares;
+  if (request == NULL)
+    return calloc(1, sizeof *request);
+  state->spares = request->next_spare;
+  state->spare_count--;
+  return request;
+}
+
+
+static void put_request(sheaf_state *state, sheaf_request *request) {
+  if (state->spare_count >= SPARES_MOST || state->closed) {
+    sheaf_request_free(request);
+    return;
+  }
+  sheaf_request_clear(request);
+  request->next_spare = state->spares;
+  state->spares = request;
+  state->spare_count++;
+}
+
+
 void sheaf_lua_free_slot(sheaf_state *state, unsigned slot) {
   sheaf_slot *place = &state->slots[slot];
   if (!place->cancelled)
     state->unfinished--;
-  sheaf_request_free(place->request);
+  put_request(state, place->request);
   *place = (sheaf_slot){.next_free = state->first_free};
   state->first_free = slot;
 }
@@ -114,7 +139,11 @@ static int start_request(lua_State *L) {
   unsigned slot = take_slot(state);
   if (slot == 0)
     return sheaf_lua_refuse(L, "not enough memory", "memory");
-  sheaf_request *request = sheaf_request_new(box->batch, url, method, body, length);
+  sheaf_request *request = take_request(state);
+  if (request != NULL && !sheaf_request_fill(request, box->batch, url, method, body, length)) {
+    sheaf_request_free(request);
+    request = NULL;
+  }
   state->slots[slot] = (sheaf_slot){.request = request};
   state->unfinished++;
   if (request == NULL || !set_label(request, label) ||

@@ -6,34 +6,67 @@
 /* The first piece of an answer; most API answers fit in one or two. */
 #define FIRST_CAPACITY 1024
 
+/* A buffer up to this size stays with a request that is used again. */
+#define KEPT_CAPACITY 16384
 
-sheaf_request *sheaf_request_new(sheaf_batch *batch, sheaf_url *url, const char *method,
-                                 const char *body, size_t body_length) {
+
+bool sheaf_request_fill(sheaf_request *request, sheaf_batch *batch, sheaf_url *url,
+                        const char *method, const char *body, size_t body_length) {
   size_t method_size = strlen(method) + 1;
-  sheaf_request *request = calloc(1, sizeof *request + method_size + body_length);
-  if (request == NULL)
-    return NULL;
-  memcpy(request->text, method, method_size);
-  request->method = request->text;
-  if (body != NULL) {
-    if (body_length > 0)
-      memcpy(request->text + method_size, body, body_length);
-    request->body = request->text + method_size;
-    request->body_length = body_length;
-  }
+  if (!sheaf_buffer_append(&request->text, method, method_size) ||
+      !sheaf_buffer_append(&request->text, body, body_length))
+    return false;
+  request->method = request->text.bytes;
+  request->body = body != NULL ? request->text.bytes + method_size : NULL;
+  request->body_length = body_length;
   request->batch = sheaf_batch_keep(batch);
   request->url = sheaf_url_keep(url);
   request->answer.retry_after = -1;
-  return request;
+  return true;
+}
+
+
+/* What takes little is kept for the next request. */
+static sheaf_buffer kept(sheaf_buffer buffer) {
+  buffer.length = 0;
+  if (buffer.capacity <= KEPT_CAPACITY)
+    return buffer;
+  free(buffer.bytes);
+  return (sheaf_buffer){0};
+}
+
+
+void sheaf_request_clear(sheaf_request *request) {
+  free(request->answer.message);
+  sheaf_lines_free(request->headers);
+  if (request->url != NULL)
+    sheaf_url_drop(request->url);
+  if (request->batch != NULL)
+    sheaf_batch_drop(request->batch);
+  free(request->label);
+  sheaf_buffer text = kept(request->text);
+  sheaf_buffer head = kept(request->answer.head), body = kept(request->answer.body);
+  memset(request, 0, sizeof *request);
+  request->text = text;
+  request->answer.head = head;
+  request->answer.body = body;
+}
+
+
+sheaf_request *sheaf_request_new(sheaf_batch *batch, sheaf_url *url, const char *method,
+                                 const char *body, size_t body_length) {
+  sheaf_request *request = calloc(1, sizeof *request);
+  if (request == NULL || sheaf_request_fill(request, batch, url, method, body, body_length))
+    return request;
+  sheaf_request_free(request);
+  return NULL;
 }
 
 
 void sheaf_request_free(sheaf_request *request) {
+  sheaf_request_clear(request);
+  free(request->text.bytes);
   sheaf_answer_free(&request->answer);
-  curl_slist_free_all(request->headers);
-  sheaf_url_drop(request->url);
-  sheaf_batch_drop(request->batch);
-  free(request->label);
   free(request);
 }
 

@@ -123,8 +123,12 @@ function Batch:give_room()
     waiting[waiting.first] = nil
     waiting.first = waiting.first + 1
     if not one.gone then
-      one.started = true
-      one.tell(self:start(one.new, one.item))
+      if one.tell then
+        one.tell(self:start(one.new, one.item))
+      else
+        one.made, one.message, one.code = self:start(one.new, one.item)
+        loop.notify(one)
+      end
     end
   end
 end
@@ -146,12 +150,19 @@ function Batch:has_room()
   return self.unfinished < self.options.queue
 end
 
---- Starts a prepared ticket when there is room, and calls tell with what start returns. Returns the one who
---- waits, whose `gone` takes it back.
+local function cancel_waiting(one)
+  one.gone = true
+  if one.made then one.made:cancel() end
+end
+
+--- Starts a prepared ticket when there is room. Then it calls tell with what start returns; without tell,
+--- what this returns is a latch that opens, with start's results in `made`, `message` and `code`. Setting
+--- its `gone` takes the request back.
 ---@package
 function Batch:start_later(new, item, tell)
   local waiting = self.waiting
-  local one = { new = new, item = item, tell = tell }
+  local one = loop.latch(1)
+  one.new, one.item, one.tell, one.on_cancel = new, item, tell, cancel_waiting
   waiting.last = waiting.last + 1
   waiting[waiting.last] = one
   return one
@@ -171,18 +182,9 @@ end
 
 --- Waits for room and starts a prepared ticket.
 local function start_waiting(self, new, item, who)
-  local latch = loop.latch(1)
-  local made, message, code
-  local one = self:start_later(new, item, function(...)
-    made, message, code = ...
-    loop.notify(latch)
-  end)
-  function latch.on_cancel()
-    one.gone = true
-    if made then made:cancel() end
-  end
-  loop.await(latch, who)
-  return made, message, code
+  local one = self:start_later(new, item)
+  loop.await(one, who)
+  return one.made, one.message, one.code
 end
 
 --- Starts a request, and waits for room first, if it must. Raises at the level of its caller's caller.

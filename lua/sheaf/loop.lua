@@ -5,7 +5,7 @@ local core = require "sheaf.core"
 
 local loop = {}
 
-local resume, status, running = coroutine.resume, coroutine.status, coroutine.running
+local resume, running = coroutine.resume, coroutine.running
 local yield, create = coroutine.yield, coroutine.create
 local unpack = table.unpack or unpack
 local now = core.now

@@ -212,7 +212,8 @@ function request.prepare(batch, given, who, level)
   local defaults = batch.options
   if given.headers then check.headers(who, given.headers, level + 1) end
   local body = encode_body(who, given, level + 1)
-  local method = given.method or defaults.method or (body and "POST") or "GET"
+  local method = given.method or defaults.method
+  if not method or (method == "GET" and not given.method) then method = body and "POST" or "GET" end
   if given.method or defaults.method then check_method(who, method, level + 1) end
   return {
     batch = batch, request = given, method = method, body = body,

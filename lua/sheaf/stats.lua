@@ -1,5 +1,6 @@
 -- What a batch counts on the Lua thread, and the table that batch:stats() returns.
 
+local answer = require "sheaf.answer"
 local core = require "sheaf.core"
 
 local stats = {}
@@ -46,9 +47,11 @@ function stats.finished(counts, response)
     counts.failed = counts.failed + 1
   end
   count_second(counts, floor(core.now()))
-  if rawget(response, "_json") then
-    local usage = response.usage
+  local decoded = rawget(response, "_json")
+  if decoded then
+    local usage = answer.usage(decoded)
     if usage then
+      response.usage = usage
       counts.tokens_in = counts.tokens_in + usage.input
       counts.tokens_out = counts.tokens_out + usage.output
     end
