@@ -288,7 +288,8 @@ describe("a script", function()
         print(ok, message)
         print(pcall(sheaf.batch, { concurrency = 50 }))
       ]], { before = "ulimit -n 128" })
-      assert.truthy(ended.stdout:find("^false\t.*sheaf%.batch: 'concurrency' = 500 needs 564 .*128.*ulimit %-n 564"))
+      assert.truthy(ended.stdout:find("^false\t.*sheaf%.batch: 'concurrency' = 500 needs 564 .*128.*"
+        .. "ulimit %-n 564"))
       assert.truthy(ended.stdout:find("\ntrue\t"))
     end)
 

@@ -57,7 +57,7 @@ void sheaf_admission_ready(sheaf_engine *engine, sheaf_request *request) {
   request->stage = SHEAF_STAGE_READY;
   if (batch->ready.count == 1)
     join_ring(batch->queue, batch);
-  sheaf_engine_set_timer(engine, request, request->tries.deadline);
+  sheaf_io_set_timer(engine, request, request->tries.deadline);
   sheaf_admission_look(engine, batch->queue);
 }
 
@@ -142,8 +142,8 @@ static void start(sheaf_engine *engine, sheaf_request *request) {
   join_wire(request);
   if (request->transport) {
     request->stage = SHEAF_STAGE_ASKED;
-    sheaf_engine_set_timer(engine, request, INFINITY);
-    sheaf_engine_ask(engine, request);
+    sheaf_io_set_timer(engine, request, INFINITY);
+    sheaf_io_ask(engine, request);
     return;
   }
   request->stage = SHEAF_STAGE_WIRE;

@@ -41,7 +41,7 @@ static void leave_stage(sheaf_engine *engine, sheaf_request *request) {
     sheaf_count(&request->batch->counters.backing_off, -1);
   else
     sheaf_admission_withdraw(engine, request);
-  sheaf_engine_set_timer(engine, request, INFINITY);
+  sheaf_io_set_timer(engine, request, INFINITY);
 }
 
 
@@ -55,14 +55,14 @@ static void tell(sheaf_engine *engine, const sheaf_request *request, const sheaf
   notice->kind = verdict->kind;
   notice->wait = fmax(0, verdict->at - engine->now);
   notice->mail.type = SHEAF_RETRIED;
-  sheaf_engine_send(engine, &notice->mail);
+  sheaf_io_send(engine, &notice->mail);
 }
 
 
 void sheaf_attempt_again(sheaf_engine *engine, sheaf_request *request, double at) {
   request->stage = SHEAF_STAGE_BACKOFF;
   sheaf_count(&request->batch->counters.backing_off, 1);
-  sheaf_engine_set_timer(engine, request, at);
+  sheaf_io_set_timer(engine, request, at);
 }
 
 
@@ -75,7 +75,7 @@ void sheaf_attempt_fail(sheaf_engine *engine, sheaf_request *request, sheaf_kind
     free(answer->message);
     answer->message = strdup(message);
   }
-  sheaf_engine_deliver(engine, request);
+  sheaf_io_deliver(engine, request);
 }
 
 
@@ -165,7 +165,7 @@ void sheaf_attempt_end(sheaf_engine *engine, sheaf_request *request, bool perman
     return;
   }
   request->answer.kind = verdict.kind;
-  sheaf_engine_deliver(engine, request);
+  sheaf_io_deliver(engine, request);
 }
 
 
@@ -189,7 +189,7 @@ static void watch(sheaf_engine *engine, sheaf_request *request, double idle_from
   const sheaf_timeouts *timeout = &request->timeout;
   double whole = request->times.sent > 0 ? request->times.sent + timeout->attempt : INFINITY;
   double at = fmin(whole, idle_from + timeout->idle);
-  sheaf_engine_set_timer(engine, request, fmin(at, request->tries.deadline));
+  sheaf_io_set_timer(engine, request, fmin(at, request->tries.deadline));
 }
 
 
@@ -243,5 +243,5 @@ void sheaf_attempt_cancel(sheaf_engine *engine, sheaf_request *request) {
     engine->live--;
   }
   request->cancel.type = SHEAF_CANCELLED;
-  sheaf_engine_send(engine, &request->cancel);
+  sheaf_io_send(engine, &request->cancel);
 }

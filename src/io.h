@@ -61,19 +61,25 @@ struct sheaf_engine {
   int log;                      /* SHEAF_LOG: 0 nothing, 1 info, 2 debug */
 };
 
-/* --- engine.c --- */
+/* --- io.c --- */
+
+/* Before the thread starts: its heaps. */
+void sheaf_io_init(sheaf_engine *engine);
+
+/* The thread itself; data is the engine. */
+void *sheaf_io_run(void *data);
 
 /* Hands a request with its answer to the Lua thread. */
-void sheaf_engine_deliver(sheaf_engine *engine, sheaf_request *request);
+void sheaf_io_deliver(sheaf_engine *engine, sheaf_request *request);
 
 /* Has the Lua thread ask a request's transport for an answer; the request stays ours. */
-void sheaf_engine_ask(sheaf_engine *engine, sheaf_request *request);
+void sheaf_io_ask(sheaf_engine *engine, sheaf_request *request);
 
 /* Sends any other message to the Lua thread. */
-void sheaf_engine_send(sheaf_engine *engine, sheaf_message *message);
+void sheaf_io_send(sheaf_engine *engine, sheaf_message *message);
 
 /* Sets, moves or (INFINITY) removes a request's timer. Can't fail: room was reserved at submit. */
-void sheaf_engine_set_timer(sheaf_engine *engine, sheaf_request *request, double at);
+void sheaf_io_set_timer(sheaf_engine *engine, sheaf_request *request, double at);
 
 /* --- admission.c: the way from submit to the wire --- */
 

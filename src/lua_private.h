@@ -81,6 +81,7 @@ bool sheaf_lua_yieldable(lua_State *L);
 
 /* Each registers its metatables, and adds its functions to the table on top, with the state at
    `state_index` as their upvalue. */
+void sheaf_lua_open_messages(lua_State *L, int state_index);
 void sheaf_lua_open_batch(lua_State *L, int state_index);
 void sheaf_lua_open_request(lua_State *L, int state_index);
 void sheaf_lua_open_histogram(lua_State *L, int state_index);

@@ -17,6 +17,10 @@ typedef struct sheaf_message {
   int type;                     /* which struct it is part of, and what is asked: see engine.h */
 } sheaf_message;
 
+/* The struct of `type` that holds `message` as its `member`. */
+#define SHEAF_MESSAGE_OWNER(message, type, member) \
+  ((type *)(void *)((char *)(message) - offsetof(type, member)))
+
 /* A chain of messages in order, owned by one thread. */
 typedef struct sheaf_chain {
   sheaf_message *first, *last;

@@ -42,6 +42,11 @@ struct sheaf_shard {
   struct sheaf_shard *touched_next;
 };
 
+/* A head longer than this, or with more lines, is no answer of an API: libcurl limits
+   single lines only. */
+#define SHEAF_MAX_HEAD (256 * 1024)
+#define SHEAF_MAX_HEAD_LINES 1000
+
 #define SHEAF_HOST_BUCKETS 64
 
 struct sheaf_pool {

@@ -2,6 +2,8 @@
 -- drives in place where a wait can't yield. DESIGN.md §5.
 
 local core = require "sheaf.core"
+local unclaimed = require "sheaf.unclaimed"
+local yieldable = require "sheaf.yieldable"
 
 local loop = {}
 
@@ -52,33 +54,12 @@ local owners = setmetatable({}, { __mode = "kv" })
 local ready = { first = 1, last = 0 }  -- tasks to resume, in order; holes where one was taken out
 local depth = 0                 -- step() and drives in progress
 local in_hook = false           -- validate, on_retry, on_done or progress is running
-local unclaimed = {}            -- tasks that failed and whose error nobody has taken yet
-local unclaimed_new = false     -- some were added since the last look
 local anchored = {}             -- every task from spawn to its end, so that it isn't collected
-local handles = setmetatable({}, { __mode = "v" })  -- task -> what spawn returned, while it is held
 local busy = setmetatable({}, { __mode = "k" })  -- coroutines that resume_within is resuming
 
 ---@type fun(err: any, traceback: string)
 function loop.on_error(_, traceback)
   io.stderr:write("sheaf: an error that nobody waits for: ", traceback, "\n")
-end
-
--- Yieldable -----------------------------------------------------------------------------------------
-
---- What is read from the thread is believed only if it is right in cases with a known answer.
-local function can_tell()
-  local inside, callback, after
-  local co = create(function()
-    inside = core.yieldable()
-    string.gsub("x", "x", function() callback = core.yieldable() end)
-    after = core.yieldable()
-  end)
-  resume(co)
-  return inside == true and callback == false and after == true
-end
-
-local yieldable = coroutine.isyieldable or (can_tell() and core.yieldable) or function()
-  return false
 end
 
 -- Ready list ----------------------------------------------------------------------------------------
@@ -145,7 +126,7 @@ local function finish(task, ok, ...)
   end
   for _, latch in ipairs(task.latches or {}) do loop.notify(latch) end
   if not ok and not task.awaited and not (task.latches and task.latches[1]) then
-    loop.unclaim(task)
+    unclaimed.add(task)
   end
 end
 
@@ -227,6 +208,8 @@ end
 function loop.spawn(task)
   task.parent = current
   if current then
+    -- The dead are skipped: else a task that spawns the next and ends, for ever, would keep them all.
+    while current.parent and current.parent.done do current.parent = current.parent.parent end
     task.item = task.item or current.item
     task.group = task.group or current.group
   end
@@ -275,25 +258,6 @@ function loop.cancel_families(roots)
   for _, task in ipairs(found) do loop.cancel(task) end
 end
 
---- Keeps a failed task for report_unclaimed: nobody waits for it now.
-function loop.unclaim(task)
-  if task.err == loop.CANCELLED then return end
-  unclaimed[#unclaimed + 1] = task
-  unclaimed_new = true
-end
-
---- Marks a failed task's error as taken.
-function loop.claim(task)
-  for i, other in ipairs(unclaimed) do
-    if other == task then return table.remove(unclaimed, i) end
-  end
-end
-
---- Ties a task to the handle that spawn gives out.
-function loop.set_handle(task, handle)
-  handles[task] = handle
-end
-
 --- Gives an error that nobody can take to sheaf.on_error.
 ---@param err any
 ---@param traceback? string by default the error itself, which has one where it is a text
@@ -305,18 +269,11 @@ end
 --- Reports the errors of tasks that nobody can wait for any more; with `all`, of those under root whose
 --- handle is still held, too.
 function loop.report_unclaimed(all, root)
-  if #unclaimed == 0 then return end
-  if all == nil and depth == 0 and unclaimed_new then collectgarbage() end
-  unclaimed_new = false
-  local before = unclaimed
-  unclaimed = {}
-  for _, task in ipairs(before) do
-    if not handles[task] or (all and (root == nil or descends(task, root))) then
-      local err = task.err
-      loop.report(err, type(err) ~= "string" and debug.traceback(task.co, tostring(err)) or nil)
-    else
-      unclaimed[#unclaimed + 1] = task
-    end
+  local collect = all == nil and depth == 0
+  local function is_ours(task) return all and (root == nil or descends(task, root)) end
+  for _, task in ipairs(unclaimed.take(collect, is_ours)) do
+    local err = task.err
+    loop.report(err, type(err) ~= "string" and debug.traceback(task.co, tostring(err)) or nil)
   end
 end
 

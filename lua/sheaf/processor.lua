@@ -6,6 +6,7 @@ local each = require "sheaf.each"
 local fault = require "sheaf.fault"
 local loop = require "sheaf.loop"
 local options = require "sheaf.options"
+local processor_options = require "sheaf.processor_options"
 local response = require "sheaf.response"
 local task = require "sheaf.task"
 local template = require "sheaf.template"
@@ -14,41 +15,13 @@ local processor = {}
 
 local NAME = "sheaf.processor"
 
-local DEFAULT_URL = "https://api.openai.com/v1"
 local CHAT_PATH = "/chat/completions"
-
-local defaults = { max_concurrent = 50, max_retries = 3, chunk_size = 100 }
 
 --- A progress function hears of what changed at least this often, in seconds.
 local PERIOD = 1
 
 --- Stands for max_failures = false: more than any run has.
 local NO_LIMIT = 2^31 - 1
-
-local own_rules = {
-  model = check.string, system = check.string, params = check.table,
-  prompt = check.either(check.string, check.func), request = check.func,
-  parse = check.either(check.func, check.one_of("text")),
-  max_concurrent = options.batch_rules.concurrency, max_retries = check.count,
-  chunk_size = check.positive,
-  max_failures = {
-    wanted = "a positive integer, or false for no limit",
-    test = function(value) return value == false or check.positive.test(value) end,
-  },
-}
-local rules = options.merge(options.batch_rules, own_rules)
-
-local each_rules = {
-  ordered = check.boolean, tasks = check.positive, total = check.count,
-  max_failures = own_rules.max_failures,
-}
-
---- What people put beside `model` that belongs into the request's JSON.
-local PARAMS = {}
-for name in ([[
-  temperature top_p max_tokens max_completion_tokens response_format seed stop tools tool_choice
-  frequency_penalty presence_penalty reasoning_effort logprobs
-]]):gmatch("%S+") do PARAMS[name] = true end
 
 ---@class sheaf.Processor
 ---@field batch sheaf.Batch for requests in tasks of one's own; its close() ends the processor, too
@@ -58,93 +31,6 @@ for name in ([[
 local Processor = {}
 Processor.__index = Processor
 Processor.__name = NAME
-
--- Options ----------------------------------------------------------------------------------------
-
---- An environment variable; one that is empty counts as not set.
-local function env(name)
-  local value = os.getenv(name)
-  return value ~= "" and value or nil
-end
-
-local function refuse_both(both, name, other, level)
-  if both then
-    error(("%s: '%s' and '%s' are the same thing: give one of them"):format(NAME, name, other),
-      level + 1)
-  end
-end
-
-local function check_one_name(given, level)
-  local retries, retry = given.max_retries ~= nil, given.retry
-  refuse_both(given.max_concurrent ~= nil and given.concurrency ~= nil,
-    "max_concurrent", "concurrency", level + 1)
-  refuse_both(retries and type(retry) == "number", "max_retries", "retry", level + 1)
-  refuse_both(retries and type(retry) == "table" and retry.max ~= nil,
-    "max_retries", "retry.max", level + 1)
-end
-
---- What the request is made of: a hook makes all of it, else there is a model and a prompt.
-local function check_request(given, level)
-  if given.request then
-    for _, name in ipairs{ "model", "system", "prompt", "params" } do
-      if given[name] ~= nil then
-        error(("%s: '%s' has no effect beside 'request', which makes the whole request"):format(
-          NAME, name), level + 1)
-      end
-    end
-  elseif not given.model then
-    error(NAME .. ": 'model' is missing: the name of a model, such as \"gpt-4o-mini\"", level + 1)
-  end
-  local prompt, params = given.prompt, given.params or {}
-  if type(prompt) == "string" and not template.uses(prompt, "text") then
-    check.fail(NAME, "prompt", "a template with {text} in it, or a function", prompt, level + 1)
-  elseif params.model ~= nil then
-    error(NAME .. ": 'params' must not have 'model': that is an option of its own", level + 1)
-  elseif params.messages ~= nil then
-    error(NAME .. ": 'params' must not have 'messages': 'system' and 'prompt' make them", level + 1)
-  end
-end
-
-local function check_given(given, level)
-  for name in pairs(type(given) == "table" and given or {}) do
-    if PARAMS[name] then
-      error(("%s: unknown option '%s': what goes into the request's JSON belongs into "
-        .. "params = { %s = ... }"):format(NAME, name, name), level + 1)
-    end
-  end
-  check.options(NAME, given, rules, level + 1)
-  check_one_name(given, level + 1)
-  check_request(given, level + 1)
-end
-
-local function has_authorization(headers)
-  for name in pairs(headers or {}) do
-    if type(name) == "string" and name:lower() == "authorization" then return true end
-  end
-  return false
-end
-
---- The batch's options; second, whether the key is the environment's.
-local function batch_options(given, level)
-  local base = batch.is(given.from) and given.from.options
-  local wire = {}
-  for name in pairs(options.batch_rules) do wire[name] = given[name] end
-  if given.max_concurrent or not (given.from or given.limiter or given.concurrency) then
-    wire.concurrency = given.max_concurrent or defaults.max_concurrent
-  end
-  if type(given.retry) ~= "number" and (given.max_retries or not base) then
-    wire.retry = options.merge({ max = given.max_retries or defaults.max_retries }, given.retry)
-  end
-  local url = given.base_url or (base and base.base_url) or env("OPENAI_BASE_URL") or DEFAULT_URL
-  wire.base_url = url
-  if not base then wire.api_key = given.api_key or env("OPENAI_API_KEY") end
-  if url:gsub("/+$", "") == DEFAULT_URL and not (wire.api_key or base or given.request or
-      given.transport or has_authorization(given.headers)) then
-    error(("%s: no API key for %s: set OPENAI_API_KEY, or give 'api_key'"):format(
-      NAME, DEFAULT_URL), level + 1)
-  end
-  return wire, not base and given.api_key == nil and wire.api_key ~= nil
-end
 
 --- Calls what raises for wrong use in its own name: raises in ours, at `level`.
 local function in_our_name(who, level, fn, ...)
@@ -174,11 +60,11 @@ end
 ---@param given table
 ---@return sheaf.Processor processor raises on wrong options
 function processor.new(given)
-  check_given(given, 2)
-  local wire, key_is_env = batch_options(given, 2)
+  processor_options.check(given, 2)
+  local wire, key_is_env = processor_options.batch(given, 2)
   local own = in_our_name(NAME, 2, batch.new, wire)
   return setmetatable({
-    batch = own, given = options.merge(defaults, given),
+    batch = own, given = options.merge(processor_options.defaults, given),
     path = own.options.path or CHAT_PATH,
     env_key = key_is_env and wire.base_url:gsub("/+$", "") .. "/" or nil,
   }, Processor)
@@ -190,7 +76,7 @@ end
 local function without_env_key(self, request)
   if not self.env_key or type(request) ~= "table" or type(request.url) ~= "string" or
       (request.url .. "/"):sub(1, #self.env_key) == self.env_key or
-      has_authorization(request.headers) then
+      processor_options.has_authorization(request.headers) then
     return request
   end
   return options.merge(request, {
@@ -311,7 +197,7 @@ end
 --- the end where too many failed, or with what the source threw
 function Processor:each(texts, opts)
   check_self(self, "processor:each")
-  if opts ~= nil then check.options("processor:each", opts, each_rules, 2) end
+  if opts ~= nil then check.options("processor:each", opts, processor_options.each_rules, 2) end
   local iterator = iterate(self, texts, opts, "processor:each", 2)
   return iterator, nil, nil, iterator
 end

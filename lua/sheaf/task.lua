@@ -3,6 +3,7 @@
 local core = require "sheaf.core"
 local check = require "sheaf.check"
 local loop = require "sheaf.loop"
+local unclaimed = require "sheaf.unclaimed"
 
 local task = {}
 
@@ -33,7 +34,7 @@ function task.spawn(fn, ...)
   callable("sheaf.spawn", fn)
   local new = loop.spawn{ fn = fn, args = loop.pack(...) }
   local handle = setmetatable({ task = new }, Task)
-  loop.set_handle(new, handle)
+  unclaimed.set_handle(new, handle)
   return handle
 end
 
@@ -42,7 +43,7 @@ local function give_up(inner, latch)
   for i, other in ipairs(inner.latches) do
     if other == latch then table.remove(inner.latches, i) break end
   end
-  if inner.done and not inner.ok and not inner.latches[1] then loop.unclaim(inner) end
+  if inner.done and not inner.ok and not inner.latches[1] then unclaimed.add(inner) end
 end
 
 --- Waits for the task's end.
@@ -59,7 +60,7 @@ function Task:wait()
     function latch.on_cancel() give_up(inner, latch) end
     loop.await(latch, "task:wait()")
   end
-  loop.claim(inner)
+  unclaimed.claim(inner)
   if inner.ok then return true, unpack(inner.results, 1, inner.results.n) end
   return false, inner.err
 end
