@@ -285,9 +285,11 @@ static void set_connection(sheaf_transfer *transfer) {
     transfer->connect = seconds;
   }
   /* Over plain TCP we speak HTTP/1.1, but libcurl learns that from the first answer only: until then all
-     others would wait with it. */
-  bool pipewait = options->http2 && transfer->host->secure &&
-                  transfer->host->protocol != SHEAF_HTTP1;
+     others would wait with it. And nobody waits for a connection where the last one came to nothing. */
+  const sheaf_host *host = transfer->host;
+  bool multiplexes = host->protocol == SHEAF_HTTP2 ||
+                     (host->protocol == SHEAF_UNKNOWN && !host->doubtful);
+  bool pipewait = options->http2 && host->secure && multiplexes;
   if (transfer->pipewait != pipewait) {
     curl_easy_setopt(easy, CURLOPT_PIPEWAIT, pipewait ? 1L : 0L);
     transfer->pipewait = pipewait;

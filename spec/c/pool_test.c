@@ -403,6 +403,29 @@ static void a_parked_request_meets_its_deadline(void **state) {
 /* }====================================================== */
 
 
+/* The first connection over TLS is waited for, since it may serve all. Where none comes of it, the others
+   must not find that out one after the other. */
+static void a_host_that_never_shakes_hands_is_waited_for_once(void **state) {
+  scene *all = *state;
+  client *it = open_client(all, sheaf_clock_monotonic, 0, 0, true);
+  char address[64];
+  snprintf(address, sizeof address, "https://127.0.0.1:%d/", all->server->port);
+  for (int i = 0; i < CONCURRENCY; i++) {
+    sheaf_request *request = client_request_to(it, it->batch, address, "GET", NULL);
+    request->retry.max = 0;
+    request->timeout.connect = 0.5;
+    client_submit(it, request);
+  }
+  PEER_UNTIL(all->server, open, 1);
+  PEER_UNTIL(all->server, open, CONCURRENCY - 1);
+  for (int i = 0; i < CONCURRENCY; i++) {
+    sheaf_request *request = client_done(it);
+    assert_int_equal(request->answer.kind, SHEAF_KIND_TIMEOUT);
+    sheaf_request_free(request);
+  }
+}
+
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void) {
@@ -424,6 +447,7 @@ int main(void) {
     TEST(room_in_the_pool_is_not_lost_on_a_full_host),
     TEST(a_parked_request_can_be_cancelled),
     TEST(a_parked_request_meets_its_deadline),
+    TEST(a_host_that_never_shakes_hands_is_waited_for_once),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
