@@ -32,6 +32,9 @@ end
 function ticket.started(new, slot)
   local batch = new.batch
   new.slot, new.id, new.began = slot, new.request.id, core.now()
+  -- The core has copies; only a transport is shown the request again. What waits in the queue would be
+  -- held twice.
+  if not new.transport then new.request, new.url, new.body = nil, nil, nil end
   batch.pending[slot] = new
   batch.unfinished = batch.unfinished + 1
   batches[slot] = batch
