@@ -73,6 +73,9 @@ void sheaf_lua_free_slot(sheaf_state *state, unsigned slot);
 /* Reads the array of strings at `index`, header lines. On no memory frees all and returns false. */
 bool sheaf_lua_lines(lua_State *L, int index, struct curl_slist **lines);
 
+/* Pushes what a request was, for messages: "POST api.example.com/v1/embeddings". */
+void sheaf_lua_push_where(lua_State *L, const sheaf_request *request);
+
 /* Pushes the table that becomes a response. */
 void sheaf_lua_push_answer(lua_State *L, const sheaf_request *request);
 

@@ -192,7 +192,7 @@ static int accept_answer(lua_State *L) {
 }
 
 
-/* reject(slot, permanent) -> seconds until it is tried again | nil, kind: that was its last attempt */
+/* reject(slot, permanent) -> seconds until it is tried again | nil, kind, where: that was its last attempt */
 static int reject_answer(lua_State *L) {
   sheaf_state *state = sheaf_lua_state(L);
   unsigned slot = check_slot(L, state);
@@ -204,10 +204,11 @@ static int reject_answer(lua_State *L) {
   double now = sheaf_engine_now(state->engine);
   sheaf_verdict verdict = sheaf_retry_verdict(&request->retry, &request->tries, &outcome, now);
   if (verdict.action != SHEAF_ACTION_RETRY) {
-    sheaf_lua_free_slot(state, slot);
     lua_pushnil(L);
     lua_pushstring(L, sheaf_kind_name(verdict.kind));
-    return 2;
+    sheaf_lua_push_where(L, request);
+    sheaf_lua_free_slot(state, slot);
+    return 3;
   }
   request->due = verdict.at;
   sheaf_engine_post(state->engine, &request->mail, SHEAF_AGAIN);

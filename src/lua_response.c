@@ -33,6 +33,11 @@ static void set_timing(lua_State *L, const sheaf_request *request) {
 }
 
 
+void sheaf_lua_push_where(lua_State *L, const sheaf_request *request) {
+  lua_pushfstring(L, "%s %s", request->method, request->url->shown);
+}
+
+
 /* What only a failure has: kind, message (libcurl's or the transport's, if any), where. */
 static void set_failure(lua_State *L, const sheaf_request *request) {
   const sheaf_answer *answer = &request->answer;
@@ -42,6 +47,8 @@ static void set_failure(lua_State *L, const sheaf_request *request) {
     set_text(L, "_message", answer->message, strlen(answer->message));
   if (answer->retry_after >= 0)
     set_number(L, "_retry_after", answer->retry_after);
+  sheaf_lua_push_where(L, request);
+  lua_setfield(L, -2, "_where");
 }
 
 
@@ -67,8 +74,4 @@ void sheaf_lua_push_answer(lua_State *L, const sheaf_request *request) {
   set_timing(L, request);
   if (!ok)
     set_failure(L, request);
-  if (!ok || request->judged) {
-    lua_pushfstring(L, "%s %s", request->method, request->url->shown);
-    lua_setfield(L, -2, "_where");
-  }
 }

@@ -75,15 +75,24 @@ function answer.text(value)
     .. "Gemini put it"
 end
 
---- Tokens as { input, output }, or nil where the answer doesn't tell.
+--- How many tokens it took; nothing where the answer doesn't tell.
 ---@param value any
-function answer.usage(value)
+---@return number? input
+---@return number? output
+function answer.tokens(value)
   local usage = table_at(value, "usage") or table_at(value, "usageMetadata")
   if not usage then return nil end
   local input = usage.prompt_tokens or usage.input_tokens or usage.promptTokenCount
   local output = usage.completion_tokens or usage.output_tokens or usage.candidatesTokenCount
   if not input and not output then return nil end
-  return { input = tonumber(input) or 0, output = tonumber(output) or 0 }
+  return tonumber(input) or 0, tonumber(output) or 0
+end
+
+--- The same as { input, output }, or nil.
+---@param value any
+function answer.usage(value)
+  local input, output = answer.tokens(value)
+  return input and { input = input, output = output }
 end
 
 --- Why the model stopped, in the provider's word: "stop", "length", "end_turn", "MAX_TOKENS".

@@ -155,8 +155,8 @@ end
 
 --- Turns a response that was judged into an invalid one; or of another kind, where the deadline is what
 --- keeps it from being tried again.
-function response.invalidate(self, why, kind)
-  self.ok = false
+function response.invalidate(self, why, kind, where)
+  self.ok, self._where = false, where
   self.error = failure(self, kind or "invalid", why)
 end
 

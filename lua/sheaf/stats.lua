@@ -49,11 +49,10 @@ function stats.finished(counts, response)
   count_second(counts, floor(core.now()))
   local decoded = rawget(response, "_json")
   if decoded then
-    local usage = answer.usage(decoded)
-    if usage then
-      response.usage = usage
-      counts.tokens_in = counts.tokens_in + usage.input
-      counts.tokens_out = counts.tokens_out + usage.output
+    local input, output = answer.tokens(decoded)
+    if input then
+      counts.tokens_in = counts.tokens_in + input
+      counts.tokens_out = counts.tokens_out + output
     end
   end
 end

@@ -136,11 +136,11 @@ function loop.handlers.judge(slot, raw)
     core.accept(slot)
   else
     local attempts = result.attempts
-    local wait, kind = core.reject(slot, permanent == true)
+    local wait, kind, where = core.reject(slot, permanent == true)
     if wait then
       return loop.handlers.retried(slot, attempts, result.status, "invalid", wait, why)
     end
-    response.invalidate(result, why, kind)
+    response.invalidate(result, why, kind, where)
   end
   finish(self, result)
   self.batch:give_room()
