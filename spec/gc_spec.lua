@@ -23,6 +23,22 @@ describe("the collector", function()
     return tonumber(child.shell("ls /proc/$PPID/" .. folder .. " | wc -l"))
   end
 
+  it("gets a request's table and text while it is on its way", function()
+    local batch = sheaf.batch{ base_url = s.url, concurrency = 1 }
+    local held = setmetatable({}, { __mode = "k" })
+    for i = 1, 3 do             -- one on the wire, two in the queue
+      local request = { path = "/echo", json = { i }, headers = { ["x-behave"] = "silent=0.3" } }
+      held[request], held[request.json] = true, true
+      assert(batch:submit(request))
+    end
+    collectgarbage()
+    assert.is_nil(next(held))
+    assert.equal(0, batch:stats().done)
+    local responses = batch:gather()
+    for i = 1, 3 do assert.equal("[" .. i .. "]", responses[i]:json().body) end
+    batch:close()
+  end)
+
   it("may run at every step of a small run", function()
     local results, good = {}, 0
     -- Every thousandth instruction, or LuaJIT takes minutes; and at each place where Lua code of the

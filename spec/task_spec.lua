@@ -60,6 +60,25 @@ describe("tasks:", function()
       assert.is_true(after - before < 50, after - before .. " KB more for 2,000 tasks")
     end)
 
+    it("leaves neither function nor arguments of a task on the coroutine it ran in", function()
+      local held = setmetatable({}, { __mode = "k" })
+      local function work(argument)
+        ask("a")
+        return argument
+      end
+      sheaf.run(function()
+        for _ = 1, 5 do
+          local argument = {}
+          local fn = function(...) return work(...) end
+          held[argument], held[fn] = true, true
+          sheaf.spawn(fn, argument)
+        end
+      end)
+      collectgarbage()
+      collectgarbage()          -- the first one empties weak tables
+      assert.is_nil(next(held))
+    end)
+
     it("waits for all that was spawned inside, and for what that spawned", function()
       local order = {}
       sheaf.run(function()

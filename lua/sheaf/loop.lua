@@ -191,15 +191,6 @@ local function resume_task(task)
   current = before
 end
 
---- A coroutine of anything that can be called: Lua 5.1 makes none of C functions, and no version of tables.
----@param fn any
----@return thread
-function loop.coroutine(fn)
-  local ok, co = pcall(create, fn)
-  if ok then return co end
-  return create(function(...) return fn(...) end)
-end
-
 --- Starts a task: it begins in the next step.
 ---@param task { fn: function, args: table?, first: any, second: any, on_end: function?, item: integer?, group: table?, awaited: boolean? }
 --- calls fn with args (packed), or else with first and second. `on_end(task, result, err)` takes the place of

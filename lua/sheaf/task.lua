@@ -22,6 +22,15 @@ local function callable(who, fn)
   end
 end
 
+--- A coroutine of anything that can be called: Lua 5.1 makes none of C functions, and no version of tables.
+---@param fn any
+---@return thread
+local function coroutine_of(fn)
+  local ok, co = pcall(coroutine.create, fn)
+  if ok then return co end
+  return coroutine.create(function(...) return fn(...) end)
+end
+
 --- Starts a task: a coroutine that sheaf runs, beside the others, in the next step.
 ---
 ---     local a = sheaf.spawn(function() return batch:fetch(request):text() end)
@@ -139,7 +148,7 @@ end
 ---@return function generator
 function task.wrap(fn)
   callable("sheaf.wrap", fn)
-  local co = loop.coroutine(fn)
+  local co = coroutine_of(fn)
   return function(...)
     local results = loop.resume_within(co, ...)
     if not results[1] then error(results[2], 0) end
@@ -153,7 +162,7 @@ end
 ---@return boolean ok
 ---@return any ...
 function task.pcall(fn, ...)
-  local co = loop.coroutine(fn)
+  local co = coroutine_of(fn)
   local results = loop.resume_within(co, ...)
   while results[1] and coroutine.status(co) ~= "dead" do
     results = loop.resume_within(co, coroutine.yield(unpack(results, 2, results.n)))
