@@ -19,8 +19,10 @@ describe("the collector", function()
   end)
   before_each(function() s:reset() end)
 
+  -- Pipes are left out: popen's own, of which the parent may not have closed its child's end yet when the
+  -- child counts. The engine has none.
   local function count(folder)
-    return tonumber(child.shell("ls /proc/$PPID/" .. folder .. " | wc -l"))
+    return tonumber(child.shell("ls -l /proc/$PPID/" .. folder .. " | grep -vc pipe:"))
   end
 
   it("gets a request's table and text while it is on its way", function()
